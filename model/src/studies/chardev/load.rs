@@ -1,0 +1,281 @@
+//! Plugging, chardev-change, stop, cont, save, load and migration.
+
+use super::{
+    events::Event,
+    machine::Machine,
+    outcome::Reply,
+    rules::{Gate, Load},
+    state::{Bus, Kind, Late, Peer, Port},
+};
+
+impl Machine<'_> {
+    /// One port as it is created, before anything happened.
+    pub(super) fn start_port(&mut self, at: usize, kind: Kind) {
+        self.ports[at] = Port::new().with_kind(kind).with_plugged(true);
+        if !self.events() {
+            return;
+        }
+        self.ports[at].set_attached(!self.rules.detached_while_stopped);
+        if self.rules.device_is_client {
+            // "make all backends start in D"
+            self.ports[at].set_frontend_open(true);
+            self.ports[at].set_guest_connected(true);
+        } else if self.connects_by_itself(kind) {
+            self.ports[at].set_peer(Peer::Connected);
+            self.transport_up(at);
+        }
+    }
+
+    pub(super) fn stop(&mut self) {
+        self.bus.set_running(false);
+        self.each(Self::attach_if_running);
+    }
+
+    pub(super) fn cont(&mut self) {
+        if self.bus.running() {
+            return;
+        }
+        self.bus.set_running(true);
+        if !self.bus.launched() {
+            self.bus.set_launched(true);
+            self.each(|machine, at| {
+                let port = machine.ports[at];
+                let by_itself = machine.connects_by_itself(port.kind())
+                    || port.kind() == Kind::Agent && port.frontend_open();
+                if by_itself && !port.is_connected() {
+                    machine.ports[at].set_peer(Peer::Connected);
+                    machine.transport_up(at);
+                }
+            });
+        }
+        self.each(Self::attach_if_running);
+        self.finish_load();
+        self.each(|machine, at| {
+            if machine.ports[at].added() {
+                machine.announce(at);
+            }
+            machine.pump(at);
+        });
+    }
+
+    pub(super) fn unplug(&mut self, at: usize) {
+        if self.events() {
+            // `qemu_chr_fe_deinit` closes the front-end; the port itself is gone first.
+            self.ports[at].set_attached(false);
+            if self.ports[at].frontend_open() {
+                self.tell_backend(at, false);
+            }
+        }
+        let port = self.ports[at];
+        let chardev = Port::new()
+            .with_kind(port.kind())
+            .with_peer(port.peer())
+            .with_backend_open(port.backend_open())
+            .with_frontend_open(port.frontend_open())
+            .with_limited(port.limited())
+            .with_late(port.late())
+            .with_unread_by_host(port.unread_by_host())
+            .with_unread_by_guest(port.unread_by_guest());
+        if self.events() {
+            // The reply, DEVICE_DELETED, says that nobody has it open.
+            self.ports[at] = chardev.with_late(Late::Nothing);
+        } else {
+            self.ports[at] =
+                chardev.with_held(port.held()).with_management_told(port.management_told());
+        }
+    }
+
+    pub(super) fn plug(&mut self, at: usize) {
+        self.ports[at].set_plugged(true);
+        if !self.events() {
+            return;
+        }
+        self.ports[at].set_attached(true);
+        if self.rules.device_is_client {
+            self.set_guest(at, true);
+        }
+        if self.ports[at].backend_open() {
+            self.opened(at);
+        }
+        self.announce(at);
+    }
+
+    /// `chardev-change`: the new backend is there before the old one goes.
+    pub(super) fn change(&mut self, at: usize, to: Kind) {
+        if self.events() && self.ports[at].plugged() && !self.ports[at].attached() {
+            self.outcome.reply = Reply::HotswapNotSupported;
+            return;
+        }
+        self.cut_off(at);
+        if self.events() {
+            self.change_by_events(at, to);
+        } else {
+            let was_ring = self.ports[at].kind() == Kind::Ring;
+            let port = &mut self.ports[at];
+            // What a ring buffer still holds goes to its successor.
+            port.set_held(port.held() || was_ring && port.unread_by_host() > 0);
+            port.set_unread_by_host(0);
+            port.set_kind(to);
+            port.set_frontend_open(false);
+            let on = to.is_always_on() && self.bus.launched();
+            port.set_peer(if on { Peer::Connected } else { Peer::Gone });
+        }
+    }
+
+    fn change_by_events(&mut self, at: usize, to: Kind) {
+        let opens = self.connects_by_itself(to);
+        let port = &mut self.ports[at];
+        port.set_unread_by_host(0);
+        port.set_unread_by_guest(0);
+        port.set_kind(to);
+        port.set_peer(if opens { Peer::Connected } else { Peer::Gone });
+        if port.backend_open() && !opens {
+            self.book(at, Event::TransportDown);
+            if self.ports[at].plugged() {
+                self.closed(at);
+            }
+        }
+        match self.rules.gate {
+            // `qemu_chr_fe_init` on the new chardev; nobody sets it again.
+            Gate::Flags => self.ports[at].set_frontend_open(false),
+            Gate::Book => {
+                let client = self.ports[at].frontend_open();
+                self.tell_backend(at, client);
+            }
+        }
+        if opens {
+            self.transport_up(at);
+            self.wake(at);
+        }
+    }
+
+    /// A new QEMU with new chardevs; the guest's memory and the device's state come along.
+    pub(super) fn migrate(&mut self, host: bool, run: bool) {
+        self.bus.set_running(false);
+        self.bus.set_launched(true);
+        self.bus.set_post_load(false);
+        self.each(|machine, at| {
+            machine.cut_off(at);
+            if machine.events() {
+                machine.load_at_destination(at, host);
+            } else {
+                machine.settle_at_destination(at, host);
+            }
+        });
+        self.bus.set_post_load(self.rules.load == Load::FirstRun);
+        if run {
+            self.cont();
+        }
+    }
+
+    fn load_at_destination(&mut self, at: usize, host: bool) {
+        let saved = self.ports[at];
+        let port = &mut self.ports[at];
+        let on = self.rules.gate == Gate::Book && saved.kind() == Kind::Null
+            || matches!(saved.kind(), Kind::File | Kind::Ring)
+            || saved.kind().has_host() && host;
+        port.set_peer(if on { Peer::Connected } else { Peer::Gone });
+        port.set_unread_by_host(0);
+        port.set_unread_by_guest(0);
+        port.set_limited(false);
+        port.set_late(Late::Nothing);
+        port.set_backend_open(false);
+        port.set_frontend_open(false);
+        port.set_host_connected(false);
+        port.set_attached(saved.plugged() && !self.rules.detached_while_stopped);
+        if self.rules.device_is_client && saved.plugged() {
+            // Init, or reset, has opened the client before the stream is read.
+            self.ports[at].set_guest_connected(true);
+            self.ports[at].set_frontend_open(true);
+        }
+        if on {
+            self.book(at, Event::TransportUp);
+            let heard = self.ports[at].plugged() && self.ports[at].attached();
+            self.ports[at].set_host_connected(heard);
+        }
+        self.load_port(at, saved);
+    }
+
+    /// `virtio_serial_load_device` for one port, `saved` being what the stream has.
+    fn load_port(&mut self, at: usize, saved: Port) {
+        if !saved.plugged() {
+            return;
+        }
+        self.ports[at].set_throttled(false);
+        self.ports[at].set_watch(false);
+        self.flush_held(at);
+        let open = self.ports[at].guest_connected();
+        let is_agent = saved.kind() == Kind::Agent;
+        match self.rules.load {
+            Load::Silent | Load::Settled => {}
+            Load::InLoad if open => self.tell_backend(at, true),
+            Load::InLoad => {}
+            Load::Section if is_agent && saved.frontend_open() => self.tell_backend(at, true),
+            Load::Section => {}
+            Load::Flag if is_agent => self.tell_backend(at, true),
+            Load::Flag => {}
+            Load::FirstRun => {
+                self.ports[at].set_host_connected_at_source(saved.host_connected());
+                return;
+            }
+        }
+        if self.ports[at].host_connected() != saved.host_connected() {
+            let connected = self.ports[at].host_connected();
+            self.tell_guest(at, connected);
+        }
+    }
+
+    /// The post-load timer: it waits for the machine to run.
+    fn finish_load(&mut self) {
+        if !self.bus.post_load() {
+            return;
+        }
+        self.bus.set_post_load(false);
+        self.each(|machine, at| {
+            let port = machine.ports[at];
+            machine.ports[at].set_host_connected_at_source(false);
+            if port.plugged() {
+                if port.host_connected() != port.host_connected_at_source() {
+                    machine.tell_guest(at, port.host_connected());
+                }
+                machine.set_guest(at, port.guest_connected());
+            }
+        });
+    }
+
+    /// `loadvm` of what `savevm` has just saved: the device is reset and loaded, chardevs stay.
+    pub(super) fn save_load(&mut self) {
+        if !self.events() {
+            return;
+        }
+        let (saved, bus): (_, Bus) = (self.ports, self.bus);
+        self.stop();
+        self.bus.set_driver(false);
+        self.each(Self::reset_port);
+        self.bus = bus.with_running(false).with_post_load(self.rules.load == Load::FirstRun);
+        self.each(|machine, at| {
+            if saved[at].plugged() {
+                let open = saved[at].guest_connected()
+                    || machine.rules.device_is_client && machine.ports[at].guest_connected();
+                machine.ports[at].set_guest_connected(open);
+                machine.ports[at].set_held(saved[at].held());
+                machine.load_port(at, saved[at]);
+            }
+        });
+        if bus.running() {
+            self.cont();
+        }
+    }
+
+    fn settle_at_destination(&mut self, at: usize, host: bool) {
+        let port = &mut self.ports[at];
+        let kind = port.kind();
+        if kind == Kind::Ring {
+            port.set_held(port.held() || port.unread_by_host() > 0);
+            port.set_unread_by_host(0);
+        }
+        let on = kind.is_always_on() || kind.has_host() && host;
+        port.set_peer(if on { Peer::Connected } else { Peer::Gone });
+        port.set_frontend_open(false);
+    }
+}
