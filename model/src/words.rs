@@ -73,6 +73,7 @@ mod tests {
             json!({"reply": "ok", "events": ["open", "closed"]}),
             "{events: [open, closed], reply: ok}",
         );
+        check(json!({"reply": {"chardev": {"connected": true}}}), "reply chardev{connected: true}");
         check(json!({}), "{}");
     }
 }

@@ -165,7 +165,7 @@ impl study::Study for Study {
     }
 
     fn is_disruption(&self, action: Action) -> bool {
-        matches!(action, Action::Migrate { .. } | Action::SaveLoad)
+        matches!(action, Action::Migrate { .. } | Action::SaveLoad | Action::SecondPasses)
     }
 
     fn undisturbed(&self, state: &State, disruption: Action) -> State {

@@ -4,7 +4,7 @@ use super::{
     Study as Chardevs,
     action::Action,
     outcome::{Edges, Outcome},
-    state::{Kind, Label, Late, Port, State},
+    state::{Label, Late, Port, State},
 };
 use crate::study::{Judgement, Law, Property};
 
@@ -56,8 +56,11 @@ pub(super) fn properties() -> Vec<Property<Chardevs>> {
             "a draining peer un-sticks a throttled port",
             STREAM,
             LeadsTo {
-                from: |study, s| study.ports(s).any(is_stuck),
-                goal: |study, s| !study.ports(s).any(is_stuck) || !s.bus.running(),
+                // One port speaks for all: with several, one could be stuck while the other is not.
+                from: |_, s| s.bus.running() && s.bus.driver() && waits(s.ports[0]),
+                goal: |_, s| {
+                    !s.bus.running() || !waits(s.ports[0]) || s.ports[0].unread_by_host() > 0
+                },
                 fair: |_, action| matches!(action, Action::HostRead { .. }),
             },
         ),
@@ -77,7 +80,12 @@ pub(super) fn properties() -> Vec<Property<Chardevs>> {
         property(
             "migration is transparent",
             LAW,
-            Transparent(|_, action| matches!(action, Action::Migrate { .. })),
+            Transparent(|_, action| matches!(action, Action::Migrate { run: true, .. })),
+        ),
+        property(
+            "a paused destination answers as the source did",
+            LAW,
+            AlwaysStep(destination_answers_alike),
         ),
         property(
             "save and load are transparent",
@@ -85,7 +93,7 @@ pub(super) fn properties() -> Vec<Property<Chardevs>> {
             Transparent(|_, action| action == Action::SaveLoad),
         ),
         property(
-            "some port carries bytes both ways",
+            "both ends of a port are connected and bytes arrive",
             "so that the rest is not vacuous",
             Sometimes(|study, s| {
                 study.ports(s).any(|port| {
@@ -325,12 +333,28 @@ fn paused_guest_is_not_touched(
     })
 }
 
-/// Output waits although somebody is there to read it.
-fn is_stuck(port: Port) -> bool {
-    let waits = port.held() || port.throttled() || port.transmit() > 0;
-    waits && port.is_connected() && port.plugged() && port.kind() != Kind::Pty
+fn destination_answers_alike(
+    study: &Chardevs,
+    before: &State,
+    action: Action,
+    outcome: &Outcome,
+    after: &State,
+) -> Judgement {
+    let Action::Migrate { host, run: false } = action else { return Judgement::NotAsked };
+    each_step(study, (before, outcome, after), |_, before, _, after| {
+        let reconnected = !before.kind().has_host() || after.backend_open() == host;
+        let same = before.frontend_open() == after.frontend_open();
+        Judgement::when(before.plugged(), same && reconnected)
+    })
+}
+
+/// Output waits although somebody is there to take it. He has something to read first, or else the
+/// port is stuck.
+fn waits(port: Port) -> bool {
+    let output = port.held() || port.transmit() > 0;
+    output && port.is_connected() && port.plugged()
 }
 
 fn is_quiet(port: Port) -> bool {
-    port.plugged() && port.fact() == Label::A && !is_stuck(port) && port.unread_by_guest() == 0
+    port.plugged() && port.fact() == Label::A && port.output() == 0 && port.unread_by_guest() == 0
 }

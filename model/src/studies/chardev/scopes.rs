@@ -120,15 +120,15 @@ impl Bounds {
         if self.control {
             all.extend([PostControl, WithholdControl]);
         }
-        for port in (0..).take(self.kinds.len()) {
+        for (port, &kind) in (0..).zip(self.kinds) {
             all.extend([
                 GuestOpen { port },
                 GuestClose { port },
                 GuestWrite { port },
                 GuestPost { port },
             ]);
-            let reachable = [self.kinds, self.change_to].concat();
-            let any = |is: fn(Kind) -> bool| reachable.iter().any(|&kind| is(kind));
+            let any =
+                |is: fn(Kind) -> bool| is(kind) || self.change_to.iter().any(|&kind| is(kind));
             if any(Kind::has_host) {
                 all.extend([HostConnect { port }, HostDisconnect { port }]);
             }

@@ -11,16 +11,18 @@ impl Machine<'_> {
     /// Turns the state into the one that users expect after `disruption`.
     pub(super) fn undisturb(&mut self, disruption: Action) {
         match disruption {
+            Action::Cont if self.bus.running() => {}
             Action::Cont if !self.bus.launched() => self.cont_undisturbed(),
             Action::Cont => self.as_if_never_stopped(),
             // As if the hosts had been cut off here, had found the machine again if they could, and
             // the machine had been started or stopped.
             Action::Migrate { host, run } => {
+                if !run {
+                    self.stop();
+                }
                 self.each(|machine, at| machine.flap(at, host));
                 if run {
                     self.as_if_never_stopped();
-                } else {
-                    self.stop();
                 }
                 self.bus.set_launched(true);
                 self.each(|machine, at| {
@@ -93,7 +95,9 @@ impl Machine<'_> {
         } else if !port.backend_open() && port.host_connected() {
             self.closed(at);
         }
-        self.announce(at);
+        if port.added() {
+            self.announce(at);
+        }
         self.pump(at);
     }
 

@@ -1,0 +1,277 @@
+//! The search itself.
+
+use std::{
+    any::Any,
+    collections::BTreeSet,
+    num::NonZeroUsize,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+};
+
+use super::{
+    End, Exploration, ExploreError, Observer, Options, Panic, Progress, StateId,
+    store::{Inserted, Store, hash_of},
+};
+use crate::{study::Study, words::words};
+
+/// States expanded between two merges.
+const BLOCK: usize = 1 << 12;
+/// States expanded between two looks at the watch.
+const WATCH_EVERY: usize = 64;
+
+/// Explores, and shows every expanded state and every step to observers made by `observer`.
+pub fn explore_with<S: Study, O: Observer<S>>(
+    study: &S,
+    options: &Options<'_>,
+    observer: impl Fn() -> O + Sync,
+) -> Result<(Exploration<S>, O), ExploreError> {
+    let alphabet = alphabet(study)?;
+    let enabled = vec![0; alphabet.len()];
+    let mut exploration = Exploration {
+        study: study.clone(),
+        alphabet,
+        store: Store::new(),
+        levels: vec![0],
+        expanded: 0,
+        transitions: 0,
+        enabled,
+        classes: 0,
+        end: End::Complete,
+    };
+    let initial = catch_unwind(AssertUnwindSafe(|| study.initial()))
+        .map_err(|panic| ExploreError::PanickedAtStart { message: message(panic.as_ref()) })?;
+    for state in initial {
+        exploration.store.insert(hash_of(&state), state, None);
+    }
+    if exploration.is_empty() {
+        return Err(ExploreError::NoInitialState);
+    }
+    exploration.levels.push(exploration.found());
+    let mut seen = observer();
+    exploration.end = search(&mut exploration, options, &mut seen, &observer);
+    if exploration.levels.last() != Some(&exploration.found()) {
+        exploration.levels.push(exploration.found());
+    }
+    Ok((exploration, seen))
+}
+
+fn alphabet<S: Study>(study: &S) -> Result<Vec<S::Action>, ExploreError> {
+    let alphabet = study.alphabet();
+    if alphabet.is_empty() {
+        return Err(ExploreError::EmptyAlphabet);
+    }
+    if alphabet.len() > usize::from(u16::MAX) {
+        return Err(ExploreError::AlphabetTooLarge { len: alphabet.len() });
+    }
+    let mut names = BTreeSet::new();
+    match alphabet.iter().map(words).find(|name| !names.insert(name.clone())) {
+        Some(action) => Err(ExploreError::DuplicateAction { action }),
+        None => Ok(alphabet),
+    }
+}
+
+impl<S: Study> Exploration<S> {
+    fn found(&self) -> StateId {
+        // The store never holds more states than there are numbers.
+        StateId::try_from(self.store.len()).unwrap_or(StateId::MAX)
+    }
+
+    fn progress(&self) -> Progress {
+        Progress {
+            states: self.store.len(),
+            frontier: self.store.len() - self.expanded as usize,
+            depth: u32::try_from(self.levels.len() - 2).unwrap_or(u32::MAX),
+        }
+    }
+}
+
+fn search<S: Study, O: Observer<S>>(
+    exploration: &mut Exploration<S>,
+    options: &Options<'_>,
+    seen: &mut O,
+    observer: &(impl Fn() -> O + Sync),
+) -> End {
+    let over = |exploration: &Exploration<S>| {
+        let Options { budget, .. } = options;
+        if budget.states.is_some_and(|most| exploration.len() > most) {
+            Some(End::States)
+        } else if budget.bytes.is_some_and(|most| exploration.store.bytes_to_grow() > most) {
+            Some(End::Bytes)
+        } else {
+            None
+        }
+    };
+    if let Some(end) = over(exploration) {
+        return end;
+    }
+    loop {
+        let depth = exploration.levels.len() - 2;
+        if options.budget.depth.is_some_and(|most| depth >= most as usize) {
+            let frontier = exploration.expanded < exploration.found();
+            return if frontier {
+                End::Depth(options.budget.depth.unwrap_or(0))
+            } else {
+                End::Complete
+            };
+        }
+        let level_end = exploration.found();
+        while exploration.expanded < level_end {
+            let from = exploration.expanded;
+            let to = level_end.min(from + BLOCK as StateId);
+            if let Err(end) = expand_block(exploration, options, (from, to), seen, observer) {
+                return end;
+            }
+            exploration.expanded = to;
+            if seen.is_satisfied() {
+                return End::Satisfied;
+            }
+        }
+        if exploration.found() == level_end {
+            return End::Complete;
+        }
+        exploration.levels.push(exploration.found());
+    }
+}
+
+/// What one thread found in its part of a block.
+struct Part<S: Study, O> {
+    observer: O,
+    /// States that the table did not have when the block began.
+    candidates: Vec<(u64, S::State, StateId, u16)>,
+    transitions: u64,
+    enabled: Vec<u64>,
+    classes: u64,
+    failure: Option<Panic>,
+}
+
+fn expand_block<S: Study, O: Observer<S>>(
+    exploration: &mut Exploration<S>,
+    options: &Options<'_>,
+    (from, to): (StateId, StateId),
+    seen: &mut O,
+    observer: &(impl Fn() -> O + Sync),
+) -> Result<(), End> {
+    let stop = AtomicBool::new(false);
+    let threads = useful_threads(options.threads, (to - from) as usize);
+    let parts: Vec<Part<S, O>> = {
+        let shared = &*exploration;
+        let share = (to - from).div_ceil(threads);
+        let ranges = (0..threads).map(|k| {
+            let first = (from + k * share).min(to);
+            (first, (first + share).min(to))
+        });
+        let work = |range| expand_part(shared, options, range, observer(), &stop);
+        if threads == 1 {
+            vec![work((from, to))]
+        } else {
+            thread::scope(|scope| {
+                let work = &work;
+                let handles: Vec<_> =
+                    ranges.map(|range| scope.spawn(move || work(range))).collect();
+                handles.into_iter().filter_map(|handle| handle.join().ok()).collect()
+            })
+        }
+    };
+    if stop.load(Ordering::Relaxed) {
+        return Err(End::Stopped);
+    }
+    let mut end = None;
+    for part in parts {
+        seen.merge(part.observer);
+        exploration.transitions += part.transitions;
+        exploration.classes |= part.classes;
+        exploration.enabled.iter_mut().zip(part.enabled).for_each(|(sum, count)| *sum += count);
+        if let (None, Some(panic)) = (&end, part.failure) {
+            end = Some(End::Panicked(panic));
+        }
+        for (hash, state, parent, action) in part.candidates {
+            if end.is_some() {
+                break;
+            }
+            if let Some(most) = options.budget.bytes
+                && exploration.store.bytes_to_grow() > most
+            {
+                end = Some(End::Bytes);
+                break;
+            }
+            if options.budget.states.is_some_and(|most| exploration.len() >= most) {
+                if exploration.store.find_hashed(hash, &state).is_none() {
+                    end = Some(End::States);
+                }
+                continue;
+            }
+            if let Inserted::Full = exploration.store.insert(hash, state, Some((parent, action))) {
+                end = Some(End::States);
+            }
+        }
+    }
+    end.map_or(Ok(()), Err)
+}
+
+fn useful_threads(threads: NonZeroUsize, states: usize) -> StateId {
+    // A thread costs as much as a few hundred states.
+    let most = states.div_ceil(256).max(1);
+    StateId::try_from(threads.get().min(most)).unwrap_or(1)
+}
+
+fn expand_part<S: Study, O: Observer<S>>(
+    exploration: &Exploration<S>,
+    options: &Options<'_>,
+    (from, to): (StateId, StateId),
+    observer: O,
+    stop: &AtomicBool,
+) -> Part<S, O> {
+    let mut part = Part {
+        observer,
+        candidates: Vec::new(),
+        transitions: 0,
+        enabled: vec![0; exploration.alphabet.len()],
+        classes: 0,
+        failure: None,
+    };
+    let mut at = (from, None);
+    let expanded = catch_unwind(AssertUnwindSafe(|| {
+        for id in from..to {
+            if ((id - from) as usize).is_multiple_of(WATCH_EVERY) {
+                if !(options.watch)(&exploration.progress()) {
+                    stop.store(true, Ordering::Relaxed);
+                }
+                if stop.load(Ordering::Relaxed) {
+                    return;
+                }
+            }
+            at = (id, None);
+            let state = exploration.store.state(id);
+            part.observer.state(id, state);
+            for (number, &action) in exploration.alphabet.iter().enumerate() {
+                at = (id, Some(number));
+                let Ok((outcome, next)) = exploration.study.step(state, action) else {
+                    continue;
+                };
+                part.transitions += 1;
+                part.enabled[number] += 1;
+                part.classes |= exploration.study.classes_of(&outcome);
+                part.observer.step(id, state, number, &outcome, &next);
+                if next == *state {
+                    continue;
+                }
+                let hash = hash_of(&next);
+                if exploration.store.find_hashed(hash, &next).is_none() {
+                    part.candidates.push((hash, next, id, number as u16));
+                }
+            }
+        }
+    }));
+    if let Err(panic) = expanded {
+        let (state, action) = at;
+        part.failure = Some(Panic { message: message(panic.as_ref()), state, action });
+    }
+    part
+}
+
+fn message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "a panic without a message".to_owned())
+}
