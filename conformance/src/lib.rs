@@ -1,1 +1,14 @@
-//! statusquo.
+//! From a study to its tests, and from the tests to a verdict on a real implementation.
+//!
+//! - [`trace`]: runs on disk; [`generate`]: suites with a criterion, counted; [`replay`]: runs on
+//!   systems, with divergences minimised and explained; [`systems`]: what to replay on.
+//! - [`studies`]: every study with its systems. [`report`]: matrices and traces for readers.
+//! - [`cli`]: the command line.
+
+pub mod cli;
+pub mod generate;
+pub mod replay;
+pub mod report;
+pub mod studies;
+pub mod systems;
+pub mod trace;

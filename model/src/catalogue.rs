@@ -1,14 +1,6 @@
-//! Every family by name, with its types erased at the edge: a visitor is generic inside.
+//! Every family by name, and what to say about a name that nothing has.
 
 use crate::{family::Family, studies};
-
-/// Something done to a family, whatever its types.
-pub trait Visitor {
-    /// What comes of it.
-    type Output;
-    /// Does it.
-    fn visit<F: Family>(self) -> Self::Output;
-}
 
 /// A name that nothing has, and the nearest that something has.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -27,14 +19,6 @@ pub struct UnknownName {
 /// The names of all families, in reading order.
 pub fn names() -> Vec<&'static str> {
     vec![studies::chardev::Chardev::NAME]
-}
-
-/// Finds a family by name and hands it to the visitor.
-pub fn visit<V: Visitor>(name: &str, visitor: V) -> Result<V::Output, UnknownName> {
-    match name {
-        studies::chardev::Chardev::NAME => Ok(visitor.visit::<studies::chardev::Chardev>()),
-        _ => Err(unknown("study", name, names())),
-    }
 }
 
 /// The error for a name that is not among those known, with the nearest of them.
@@ -64,26 +48,11 @@ fn suggestion(nearest: &Option<String>, known: &[String]) -> String {
 mod tests {
     use super::*;
 
-    struct Question;
-    impl Visitor for Question {
-        type Output = &'static str;
-        fn visit<F: Family>(self) -> &'static str {
-            F::QUESTION
-        }
-    }
-
-    #[test]
-    fn every_name_is_found() {
-        for name in names() {
-            assert!(visit(name, Question).unwrap().ends_with('?'));
-        }
-    }
-
     #[test]
     fn an_unknown_name_suggests_the_nearest() {
-        let error = visit("chardevs", Question).unwrap_err();
+        let error = unknown("study", "chardevs", names());
         assert_eq!(error.to_string(), "no study is named `chardevs`; did you mean `chardev`?");
-        let error = visit("xyz", Question).unwrap_err();
+        let error = unknown("study", "xyz", names());
         assert!(error.to_string().starts_with("no study is named `xyz`; there are: chardev"));
     }
 }

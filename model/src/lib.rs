@@ -13,6 +13,7 @@ pub mod equivalence;
 pub mod explore;
 pub mod family;
 pub mod pins;
+pub mod second_opinion;
 pub mod studies;
 pub mod study;
 pub mod words;

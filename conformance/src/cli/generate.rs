@@ -1,0 +1,120 @@
+//! `statusquo generate`.
+
+use std::{fs::File, io::BufWriter};
+
+use anyhow::{Context, bail};
+use clap::Args;
+use statusquo_model::{
+    explore::{self, End},
+    family::{Design, Scope},
+};
+
+use super::{Common, Ended, Output, Which, budget, print_json};
+use crate::{
+    generate::{Criterion, Cut, generate, recount},
+    report,
+    studies::{self, Replayable, Visitor},
+    trace::{Header, Suite, write_suite},
+};
+
+#[derive(Debug, Args)]
+pub(super) struct Generate {
+    #[command(flatten)]
+    which: Which,
+    /// The design whose behaviour to cover [default: ours]
+    #[arg(long)]
+    design: Option<String>,
+    /// What to cover
+    #[arg(long, value_enum, default_value_t = Criterion::Transitions)]
+    criterion: Criterion,
+    /// Begin a new trace after so many steps
+    #[arg(long, value_name = "STEPS", default_value_t = Cut::default().steps_max)]
+    max_steps: usize,
+    #[command(flatten)]
+    output: Output,
+}
+
+impl Generate {
+    pub(super) fn run(&self, common: &Common) -> anyhow::Result<Ended> {
+        studies::visit(&self.which.study, GenerateVisitor { generate: self, common })?
+    }
+}
+
+struct GenerateVisitor<'a> {
+    generate: &'a Generate,
+    common: &'a Common,
+}
+
+impl Visitor for GenerateVisitor<'_> {
+    type Output = anyhow::Result<Ended>;
+
+    fn visit<F: Replayable>(self) -> Self::Output {
+        let GenerateVisitor { generate: asked, common } = self;
+        let scope = studies::scope::<F>(asked.which.scope.as_deref())?;
+        let design = match &asked.design {
+            Some(name) => studies::design::<F>(name)?,
+            None => studies::ours::<F>(),
+        };
+        let cut = Cut { steps_max: asked.max_steps, ..Cut::default() };
+        let suite = suite_of::<F>(design, scope, asked.criterion, cut, common)?;
+        match &asked.output.output {
+            Some(path) => {
+                let file =
+                    File::create(path).with_context(|| format!("create {}", path.display()))?;
+                write_suite(&suite, BufWriter::new(file))
+                    .with_context(|| format!("write {}", path.display()))?;
+                if common.json() {
+                    print_json(&suite.header)?;
+                } else {
+                    super::print(&summary(&suite.header))?;
+                }
+            }
+            None => {
+                write_suite(&suite, BufWriter::new(std::io::stdout().lock()))?;
+                eprintln!("{}", summary(&suite.header));
+            }
+        }
+        Ok(Ended::AsExpected)
+    }
+}
+
+/// `n of n transitions, r resets, s steps, lower bound b`
+pub(super) fn summary(header: &Header) -> String {
+    let Header {
+        study, design, scope, criterion, covered, goals, resets, steps, lower_bound, ..
+    } = header;
+    format!(
+        "{study} {design}, scope {scope}: {covered} of {goals} {criterion}, {resets} resets, {steps} steps, \
+         lower bound {lower_bound}"
+    )
+}
+
+/// The suite of one design at one scope, counted again on the study itself.
+pub(super) fn suite_of<F: Replayable>(
+    design: &'static Design,
+    scope: &'static Scope,
+    criterion: Criterion,
+    cut: Cut,
+    common: &Common,
+) -> anyhow::Result<Suite<F::Study>> {
+    let study = F::study(design, scope);
+    let what = format!("{} {} {}", F::NAME, design.name, scope.name);
+    let exploration = budget::within(common, &what, |options| explore::explore(&study, options))
+        .with_context(|| format!("explore {what}"))?;
+    if *exploration.end() != End::Complete {
+        bail!(
+            "{what} was not explored to the end ({}), so no suite can be said to cover it; raise the budget",
+            report::end_words(exploration.end())
+        );
+    }
+    let edges = exploration.edges(common.threads());
+    let mut suite =
+        generate(&exploration, &edges, criterion, (F::NAME, design.name, scope.name), cut);
+    let coverage =
+        recount(&exploration, &suite, criterion).context("count the suite's coverage")?;
+    suite.header.covered = coverage.covered;
+    if coverage.covered != coverage.goals {
+        bail!("the suite covers {} of {} {}", coverage.covered, coverage.goals, criterion.name());
+    }
+    Ok(suite)
+}

@@ -1,0 +1,184 @@
+//! The command line.
+
+mod budget;
+mod check;
+mod compare;
+mod doctor;
+mod explore;
+mod generate;
+mod replay;
+mod verify;
+
+use std::{io, num::NonZeroUsize, path::PathBuf};
+
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+
+pub use self::budget::Budgets;
+
+/// Check the designs of VM stacks, compare them, and replay their behaviour on the real thing.
+#[derive(Debug, Parser)]
+#[command(name = "statusquo", version, max_term_width = 100, after_help = EXIT_CODES)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    common: Common,
+}
+
+const EXIT_CODES: &str = "Exit codes:
+  0  as expected: pinned, held, agreed
+  1  violated, diverged, or not as pinned
+  2  usage or bad input
+  3  incomplete: out of budget, inconclusive, or skipped though required";
+
+/// What every command understands.
+#[derive(Clone, Debug, Args)]
+pub struct Common {
+    /// How to print: text for people, json for programs (conformance/schema)
+    #[arg(long, global = true, value_enum, default_value_t = Format::Text)]
+    format: Format,
+    /// Threads to use [default: one per core]
+    #[arg(long, global = true, value_name = "N")]
+    threads: Option<NonZeroUsize>,
+    #[command(flatten)]
+    budgets: Budgets,
+}
+
+impl Common {
+    fn threads(&self) -> NonZeroUsize {
+        self.threads.unwrap_or_else(statusquo_model::check::all_threads)
+    }
+
+    fn json(&self) -> bool {
+        self.format == Format::Json
+    }
+}
+
+/// How to print.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+    /// For a mailing list: tables as Markdown (compare only; elsewhere as text).
+    Markdown,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// The main job: check every design against its pins, generate suites, replay them on ours
+    #[command(after_help = "Examples:
+  statusquo verify
+  statusquo verify chardev --junit report.xml
+  statusquo verify --print-pins > model/src/studies/chardev/pins.tsv")]
+    Verify(verify::Verify),
+    /// Check the properties of one design, with the shortest trace of each violation
+    #[command(after_help = "Examples:
+  statusquo check chardev --design as-written
+  statusquo check chardev --design qemu-7.2 --scope server --property 'a draining peer'
+  statusquo check chardev --design ours --scope unbounded --max-seconds 1")]
+    Check(check::Check),
+    /// Print design x property; for two designs, the shortest trace that tells them apart
+    #[command(after_help = "Examples:
+  statusquo compare chardev
+  statusquo compare chardev --format markdown
+  statusquo compare chardev --designs no-replay,replay-in-load")]
+    Compare(compare::Compare),
+    /// Write a suite of traces that covers a design, and count what it covers
+    #[command(after_help = "Examples:
+  statusquo generate chardev --scope server -o server.jsonl
+  statusquo generate chardev --design qemu-7.2 --scope agent --criterion states")]
+    Generate(generate::Generate),
+    /// Replay traces on a system and explain the first divergence of each
+    #[command(after_help = "Examples:
+  statusquo replay chardev                                  the suite of ours, on our implementation
+  statusquo replay server.jsonl --system vmm
+  statusquo replay chardev --system model --on qemu-7.2     must diverge: the designs differ")]
+    Replay(replay::Replay),
+    /// Serve stateright's Explorer for a design, on loopback, until interrupted
+    #[command(after_help = "Example:
+  statusquo explore chardev --design qemu-7.2 --scope server --listen 127.0.0.1:3000")]
+    Explore(explore::Explore),
+    /// Say which real systems are here, which versions, and how to install what is missing
+    Doctor(doctor::Doctor),
+    /// Print a completion script for a shell
+    #[command(after_help = "Example:
+  statusquo completions bash > /etc/bash_completion.d/statusquo")]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Which study, at which scope.
+#[derive(Clone, Debug, Args)]
+struct Which {
+    /// The study's name
+    study: String,
+    /// The scope's name [default: the study's first]
+    #[arg(long)]
+    scope: Option<String>,
+}
+
+/// A file to write to; standard output without one.
+#[derive(Clone, Debug, Args)]
+struct Output {
+    /// Write here instead of to standard output
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+/// How a command ended when nothing went wrong with the command itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Ended {
+    /// Exit code 0.
+    AsExpected,
+    /// Exit code 3.
+    Incomplete,
+    /// Exit code 1.
+    Violated,
+}
+
+impl Ended {
+    /// The exit code.
+    pub fn code(self) -> u8 {
+        match self {
+            Ended::AsExpected => 0,
+            Ended::Violated => 1,
+            Ended::Incomplete => 3,
+        }
+    }
+}
+
+/// Runs one command. An error is a matter of usage or bad input: exit code 2.
+pub fn run(cli: Cli) -> anyhow::Result<Ended> {
+    let Cli { command, common } = cli;
+    match command {
+        Command::Verify(verify) => verify.run(&common),
+        Command::Check(check) => check.run(&common),
+        Command::Compare(compare) => compare.run(&common),
+        Command::Generate(generate) => generate.run(&common),
+        Command::Replay(replay) => replay.run(&common),
+        Command::Explore(explore) => explore.run(&common),
+        Command::Doctor(doctor) => doctor.run(&common),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "statusquo", &mut io::stdout());
+            Ok(Ended::AsExpected)
+        }
+    }
+}
+
+/// Prints to standard output; the reader may have gone.
+fn print(text: &str) -> anyhow::Result<()> {
+    use io::Write;
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.write_all(if text.ends_with('\n') { b"" } else { b"\n" })?;
+    out.flush()?;
+    Ok(())
+}
+
+fn print_json<T: serde::Serialize>(value: &T) -> anyhow::Result<()> {
+    print(&serde_json::to_string_pretty(value)?)
+}

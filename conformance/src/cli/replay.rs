@@ -1,0 +1,360 @@
+//! `statusquo replay`.
+
+use std::{
+    fs::File,
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, bail};
+use clap::{Args, ValueEnum};
+use serde_json::json;
+use statusquo_model::{
+    catalogue, equivalence, explore,
+    family::{Design, Family, Scope},
+    study::Study,
+    words::words,
+};
+
+use super::{Common, Ended, budget, generate::suite_of, print, print_json};
+use crate::{
+    generate::{Criterion, Cut},
+    replay::{self, Factory, Options, Replayed, Verdict, explain, minimise},
+    report,
+    studies::{self, Replayable, Visitor},
+    systems::model::ModelFactory,
+    trace::{Reader, Suite, read_suite},
+};
+
+#[derive(Debug, Args)]
+pub(super) struct Replay {
+    /// A study's name (its transition suite is generated), or a file of traces
+    what: String,
+    /// For a study: the scope of the suite [default: every scope that `verify` replays]
+    #[arg(long)]
+    scope: Option<String>,
+    /// For a study: the design of the suite [default: ours]
+    #[arg(long)]
+    design: Option<String>,
+    /// What to replay on
+    #[arg(long, value_enum, default_value_t = System::Vmm)]
+    system: System,
+    /// For `--system model`: the design that answers [default: the suite's own]
+    #[arg(long, value_name = "DESIGN")]
+    on: Option<String>,
+    /// How long one step may take before the system counts as hung
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = positive_seconds)]
+    deadline: Duration,
+    /// Explain at most so many divergences
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    explain: usize,
+    /// Also write the result as JUnit XML
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
+}
+
+fn positive_seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "expected a number of seconds".to_owned())?;
+    match Duration::try_from_secs_f64(seconds) {
+        Ok(duration) if !duration.is_zero() => Ok(duration),
+        _ => Err("expected more than no time".to_owned()),
+    }
+}
+
+/// What to replay on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum System {
+    /// The model of a design
+    Model,
+    /// Our implementation, over real descriptors
+    Vmm,
+}
+
+impl Replay {
+    pub(super) fn run(&self, common: &Common) -> anyhow::Result<Ended> {
+        let path = Path::new(&self.what);
+        if catalogue::names().contains(&self.what.as_str()) {
+            studies::visit(&self.what, StudyVisitor { replay: self, common })?
+        } else if path.exists() {
+            let study = study_of(path)?;
+            let unknown = || {
+                format!("{}: line 1: the traces are of a study that is not here", path.display())
+            };
+            studies::visit(&study, FileVisitor { replay: self, path, common })
+                .with_context(unknown)?
+        } else {
+            Err(catalogue::unknown("study", &self.what, catalogue::names()))
+                .context("there is no file of that name either")
+        }
+    }
+}
+
+fn open(path: &Path) -> anyhow::Result<BufReader<File>> {
+    Ok(BufReader::new(File::open(path).with_context(|| format!("open {}", path.display()))?))
+}
+
+/// Reads no more than the first line says of the study.
+fn study_of(path: &Path) -> anyhow::Result<String> {
+    // Any study's types do: only the header is read.
+    struct Header<R>(R);
+    impl<R: BufRead> Visitor for Header<R> {
+        type Output = anyhow::Result<String>;
+        fn visit<F: Replayable>(self) -> Self::Output {
+            Ok(Reader::<_, F::Study>::new(self.0)?.header().study.clone())
+        }
+    }
+    let first = catalogue::names().first().copied().unwrap_or_default();
+    let header = studies::visit(first, Header(open(path)?))?;
+    header.with_context(|| format!("read {}", path.display()))
+}
+
+struct StudyVisitor<'a> {
+    replay: &'a Replay,
+    common: &'a Common,
+}
+
+impl Visitor for StudyVisitor<'_> {
+    type Output = anyhow::Result<Ended>;
+
+    fn visit<F: Replayable>(self) -> Self::Output {
+        let StudyVisitor { replay: asked, common } = self;
+        let design = match &asked.design {
+            Some(name) => studies::design::<F>(name)?,
+            None => studies::ours::<F>(),
+        };
+        let scopes: Vec<&'static Scope> = match &asked.scope {
+            Some(name) => vec![studies::scope::<F>(Some(name))?],
+            None => studies::scopes_to_verify::<F>().collect(),
+        };
+        let mut done = Vec::new();
+        for scope in scopes {
+            let suite =
+                suite_of::<F>(design, scope, Criterion::Transitions, Cut::default(), common)?;
+            done.push(asked.replay_suite::<F>(&suite, design, scope, common)?);
+        }
+        asked.finish(&done, common)
+    }
+}
+
+struct FileVisitor<'a> {
+    replay: &'a Replay,
+    path: &'a Path,
+    common: &'a Common,
+}
+
+impl Visitor for FileVisitor<'_> {
+    type Output = anyhow::Result<Ended>;
+
+    fn visit<F: Replayable>(self) -> Self::Output {
+        let FileVisitor { replay: asked, path, common } = self;
+        let place = || format!("read {}", path.display());
+        let suite: Suite<F::Study> = read_suite(open(path)?).with_context(place)?;
+        let design = studies::design::<F>(&suite.header.design)
+            .with_context(|| format!("{}: line 1", path.display()))?;
+        let scope = studies::scope::<F>(Some(&suite.header.scope))
+            .with_context(|| format!("{}: line 1", path.display()))?;
+        if let Some(digest) = &suite.header.digest
+            && stale::<F>(design, scope, digest, common)?
+        {
+            eprintln!(
+                "warning: {}: the model has changed since these traces were written",
+                path.display()
+            );
+        }
+        still_behaviour(&F::study(design, scope), &suite)
+            .with_context(|| path.display().to_string())?;
+        let done = asked.replay_suite::<F>(&suite, design, scope, common)?;
+        asked.finish(&[done], common)
+    }
+}
+
+fn stale<F: Family>(
+    design: &'static Design,
+    scope: &'static Scope,
+    digest: &str,
+    common: &Common,
+) -> anyhow::Result<bool> {
+    let study = F::study(design, scope);
+    let exploration =
+        budget::within(common, "digest", |options| explore::explore(&study, options))?;
+    if *exploration.end() != explore::End::Complete {
+        return Ok(false);
+    }
+    let edges = exploration.edges(common.threads());
+    Ok(equivalence::minimise(&exploration, &edges).digest != digest)
+}
+
+/// Every step must be one of the model's, with the model's outcome: else the trace, and not the system,
+/// is wrong.
+fn still_behaviour<S: Study>(study: &S, suite: &Suite<S>) -> anyhow::Result<()> {
+    for (number, trace) in (1..).zip(&suite.traces) {
+        let mut state =
+            study.initial().into_iter().next().context("the study has no initial state")?;
+        for (at, step) in (1..).zip(trace) {
+            match study.step(&state, step.action) {
+                Err(why) => bail!(
+                    "trace {number}, step {at}: {} is not enabled because {}",
+                    words(&step.action),
+                    why.0
+                ),
+                Ok((outcome, _)) if outcome != step.outcome => bail!(
+                    "trace {number}, step {at}: the model's outcome of {} is {}, the trace has {}",
+                    words(&step.action),
+                    words(&outcome),
+                    words(&step.outcome)
+                ),
+                Ok((_, next)) => state = next,
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What one suite gave.
+pub(super) struct Done {
+    pub(super) name: String,
+    pub(super) system: String,
+    pub(super) counts: (usize, usize, usize),
+    pub(super) steps: u64,
+    pub(super) seconds: f64,
+    divergences: Vec<(String, serde_json::Value)>,
+    inconclusive: Vec<String>,
+}
+
+impl Done {
+    pub(super) fn ended(&self) -> Ended {
+        match self.counts {
+            (_, 0, 0) => Ended::AsExpected,
+            (_, 0, _) => Ended::Incomplete,
+            _ => Ended::Violated,
+        }
+    }
+
+    pub(super) fn text(&self) -> String {
+        let (agree, diverge, inconclusive) = self.counts;
+        let traces = agree + diverge + inconclusive;
+        let mut text = format!(
+            "{} on {}: {agree} of {traces} traces agree, {diverge} diverge, {inconclusive} inconclusive; \
+             {} steps in {:.1} s",
+            self.name, self.system, self.steps, self.seconds
+        );
+        for (explanation, _) in &self.divergences {
+            text.push('\n');
+            text.push_str(explanation);
+        }
+        if let Some(why) = self.inconclusive.first() {
+            text.push_str(&format!("\n  inconclusive: {why}"));
+        }
+        text
+    }
+
+    pub(super) fn json(&self) -> serde_json::Value {
+        let (agree, diverge, inconclusive) = self.counts;
+        let divergences: Vec<_> = self.divergences.iter().map(|(_, value)| value).collect();
+        json!({
+            "suite": self.name, "system": self.system, "agree": agree, "diverge": diverge,
+            "inconclusive": inconclusive, "steps": self.steps, "divergences": divergences,
+            "seconds": self.seconds,
+        })
+    }
+}
+
+/// Replays a suite and explains its first divergences on minimised traces.
+pub(super) fn replay_on<S: Study>(
+    name: String,
+    study: &S,
+    suite: &Suite<S>,
+    factory: &Arc<dyn Factory<S>>,
+    options: &Options<'_>,
+    explained: usize,
+) -> Done {
+    let start = Instant::now();
+    let replayed: Replayed<S> = replay::replay(&suite.traces, factory, options);
+    let seconds = start.elapsed().as_secs_f64();
+    let diverged = replayed.verdicts.iter().zip(&suite.traces).enumerate();
+    let diverged = diverged.filter_map(|(at, (verdict, trace))| match verdict {
+        Verdict::Diverges(divergence) => Some((at, divergence, trace)),
+        _ => None,
+    });
+    let divergences = diverged
+        .take(explained)
+        .map(|(at, divergence, trace)| {
+            let small = minimise(study, trace, divergence.clone(), factory, options.deadline);
+            let text = format!(
+                "  trace {}, step {}: {}; the same in {} steps ({} runs):\n{}",
+                at + 1,
+                divergence.step + 1,
+                divergence.kind(),
+                small.trace.len(),
+                small.runs,
+                explain(study, &small.trace, &small.divergence)
+            );
+            let value = json!({
+                "trace": at + 1, "step": divergence.step + 1, "kind": divergence.kind(),
+                "minimised": small.trace, "explanation": explain(study, &small.trace, &small.divergence),
+            });
+            (text, value)
+        })
+        .collect();
+    let inconclusive = replayed.verdicts.iter().filter_map(|verdict| match verdict {
+        Verdict::Inconclusive(why) => Some(why.clone()),
+        _ => None,
+    });
+    Done {
+        name,
+        system: factory.name(),
+        counts: replayed.counts(),
+        steps: replayed.steps,
+        seconds,
+        divergences,
+        inconclusive: inconclusive.collect(),
+    }
+}
+
+impl Replay {
+    fn replay_suite<F: Replayable>(
+        &self,
+        suite: &Suite<F::Study>,
+        design: &'static Design,
+        scope: &'static Scope,
+        common: &Common,
+    ) -> anyhow::Result<Done> {
+        let study = F::study(design, scope);
+        let factory: Arc<dyn Factory<F::Study>> = match self.system {
+            System::Vmm => F::vmm(&study),
+            System::Model => {
+                let answers = match &self.on {
+                    Some(name) => studies::design::<F>(name)?,
+                    None => design,
+                };
+                Arc::new(ModelFactory { study: F::study(answers, scope), design: answers.name })
+            }
+        };
+        let name =
+            format!("{} {} {} ({})", F::NAME, design.name, scope.name, suite.header.criterion);
+        let jobs = common.threads().get();
+        let options = Options { jobs, deadline: self.deadline, ..Options::default() };
+        Ok(replay_on(name, &study, suite, &factory, &options, self.explain))
+    }
+
+    fn finish(&self, done: &[Done], common: &Common) -> anyhow::Result<Ended> {
+        if let Some(path) = &self.junit {
+            super::verify::junit(
+                path,
+                done.iter().map(|done| {
+                    let failed = (done.ended() != Ended::AsExpected).then(|| done.text());
+                    (done.name.clone(), done.seconds, failed)
+                }),
+            )?;
+        }
+        if common.json() {
+            let all: Vec<_> = done.iter().map(Done::json).collect();
+            print_json(&json!({ "version": report::VERSION, "replayed": all }))?;
+        } else {
+            done.iter().try_for_each(|done| print(&done.text()))?;
+        }
+        Ok(done.iter().map(Done::ended).max().unwrap_or(Ended::Incomplete))
+    }
+}

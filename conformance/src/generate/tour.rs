@@ -1,0 +1,208 @@
+//! Greedy tours: what can be covered here first, then the nearest that cannot.
+
+use std::collections::VecDeque;
+
+use statusquo_model::{
+    explore::{Edges, Exploration, StateId},
+    study::Study,
+};
+
+use super::{Criterion, Cut};
+
+/// Walks from the initial state, as (state, action), that together cover the criterion.
+pub(super) fn tours<S: Study>(
+    exploration: &Exploration<S>,
+    edges: &Edges<S::Outcome>,
+    criterion: Criterion,
+    cut: Cut,
+) -> Vec<Vec<(StateId, usize)>> {
+    let mut walker = Walker::new(exploration, edges, criterion);
+    let mut tours = Vec::new();
+    while let Some(first) = walker.first_open() {
+        let mut tour = Vec::new();
+        let mut at = 0;
+        walker.visit(at);
+        // The set-up is shared: on the way to the first open goal everything met is covered too.
+        at = walker.follow(exploration.path(first).1, at, &mut tour);
+        loop {
+            at = walker.cover_here(at, &mut tour);
+            if tour.len() >= cut.steps_max {
+                break;
+            }
+            let Some(next) = walker.first_open() else { break };
+            let by_reset = cut.reset_cost + exploration.depth_of(next) as usize;
+            match walker.way_to_open(at, by_reset) {
+                Some(way) => at = walker.follow(way, at, &mut tour),
+                None => break,
+            }
+        }
+        tours.push(tour);
+    }
+    tours
+}
+
+/// Steps and resets that no covering suite can do without.
+///
+/// Every step to be covered is taken at least once. Leave a state v more often than it is entered by
+/// steps to be covered, and each of the remaining departures needs an arrival of its own: a step taken
+/// again, or a reset. Such an arrival serves one departure, so their number is a lower bound. Steps that
+/// stay where they are need nothing. At least one reset begins the suite; it is the initial state's
+/// arrival.
+pub(super) fn lower_bound<S: Study>(
+    exploration: &Exploration<S>,
+    edges: &Edges<S::Outcome>,
+    criterion: Criterion,
+) -> u64 {
+    match criterion {
+        // Each state but the first is entered by a step.
+        Criterion::States => exploration.len() as u64,
+        Criterion::Transitions => {
+            let mut balance = vec![0_i64; exploration.len()];
+            for id in 0..exploration.len() as StateId {
+                for (_, target, _) in edges.steps(id).filter(|(_, target, _)| *target != id) {
+                    balance[id as usize] += 1;
+                    balance[target as usize] -= 1;
+                }
+            }
+            let arrivals: i64 = balance.iter().map(|lacking| (*lacking).max(0)).sum();
+            exploration.transitions() + arrivals.max(1).unsigned_abs()
+        }
+    }
+}
+
+struct Walker<'e, O> {
+    edges: &'e Edges<O>,
+    /// Steps, or states, still to be covered: by state and action, and counted by state.
+    open: Vec<bool>,
+    open_at: Vec<u32>,
+    first: usize,
+    criterion: Criterion,
+    /// The search for the nearest goal: in which search a state was met, and from where.
+    met: Vec<(u32, StateId, usize)>,
+    searches: u32,
+}
+
+impl<'e, O> Walker<'e, O> {
+    fn new<S: Study<Outcome = O>>(
+        exploration: &Exploration<S>,
+        edges: &'e Edges<O>,
+        criterion: Criterion,
+    ) -> Self {
+        let states = exploration.len();
+        let mut open = vec![false; states * edges.actions()];
+        let mut open_at = vec![0; states];
+        for id in 0..states as StateId {
+            match criterion {
+                Criterion::States => open_at[id as usize] = 1,
+                Criterion::Transitions => {
+                    for (action, _, _) in edges.steps(id) {
+                        open[id as usize * edges.actions() + action] = true;
+                        open_at[id as usize] += 1;
+                    }
+                }
+            }
+        }
+        Walker {
+            edges,
+            open,
+            open_at,
+            first: 0,
+            criterion,
+            met: vec![(0, 0, 0); states],
+            searches: 0,
+        }
+    }
+
+    /// The open goal with the shortest access path.
+    fn first_open(&mut self) -> Option<StateId> {
+        while self.open_at.get(self.first) == Some(&0) {
+            self.first += 1;
+        }
+        (self.first < self.open_at.len()).then_some(self.first as StateId)
+    }
+
+    fn visit(&mut self, state: StateId) {
+        if self.criterion == Criterion::States {
+            self.open_at[state as usize] = 0;
+        }
+    }
+
+    fn take(&mut self, state: StateId, action: usize, tour: &mut Vec<(StateId, usize)>) -> StateId {
+        tour.push((state, action));
+        let goal = &mut self.open[state as usize * self.edges.actions() + action];
+        if std::mem::take(goal) {
+            self.open_at[state as usize] -= 1;
+        }
+        let target = self.edges.step(state, action).map_or(state, |(target, _)| target);
+        self.visit(target);
+        target
+    }
+
+    fn follow(
+        &mut self,
+        way: Vec<usize>,
+        from: StateId,
+        tour: &mut Vec<(StateId, usize)>,
+    ) -> StateId {
+        way.into_iter().fold(from, |at, action| self.take(at, action, tour))
+    }
+
+    /// Covers the steps that stay here, then one open step that leads on, and so forth.
+    fn cover_here(&mut self, mut at: StateId, tour: &mut Vec<(StateId, usize)>) -> StateId {
+        while self.criterion == Criterion::Transitions && self.open_at[at as usize] > 0 {
+            let edges = self.edges;
+            let open =
+                |walker: &Self, action: usize| walker.open[at as usize * edges.actions() + action];
+            let mut onward = None;
+            for (action, target, _) in edges.steps(at) {
+                if !open(self, action) {
+                    continue;
+                }
+                if target == at {
+                    self.take(at, action, tour);
+                } else if onward.is_none() {
+                    onward = Some(action);
+                }
+            }
+            match onward {
+                Some(action) => at = self.take(at, action, tour),
+                None => break,
+            }
+        }
+        at
+    }
+
+    /// The shortest way to a state with an open goal, if it is shorter than starting anew.
+    fn way_to_open(&mut self, from: StateId, shorter_than: usize) -> Option<Vec<usize>> {
+        self.searches += 1;
+        self.met[from as usize] = (self.searches, from, 0);
+        let mut queue = VecDeque::from([(from, 0)]);
+        while let Some((at, length)) = queue.pop_front() {
+            if length >= shorter_than {
+                return None;
+            }
+            for (action, target, _) in self.edges.steps(at) {
+                if self.met[target as usize].0 == self.searches {
+                    continue;
+                }
+                self.met[target as usize] = (self.searches, at, action);
+                if self.open_at[target as usize] > 0 {
+                    return Some(self.way_back(from, target));
+                }
+                queue.push_back((target, length + 1));
+            }
+        }
+        None
+    }
+
+    fn way_back(&self, from: StateId, mut at: StateId) -> Vec<usize> {
+        let mut way = Vec::new();
+        while at != from {
+            let (_, before, action) = self.met[at as usize];
+            way.push(action);
+            at = before;
+        }
+        way.reverse();
+        way
+    }
+}

@@ -1,0 +1,160 @@
+//! The host's end of one chardev, on real descriptors.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, Read, Write},
+    net::Shutdown,
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::{
+            fs::OpenOptionsExt,
+            net::{UnixListener, UnixStream},
+        },
+    },
+    path::{Path, PathBuf},
+};
+
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    fs::OFlags,
+    termios::{QueueSelector, tcflush},
+};
+
+/// Whoever is at the other end.
+#[derive(Debug, Default)]
+pub(super) enum Host {
+    /// Nobody.
+    #[default]
+    Gone,
+    /// A peer on a socket; he may listen for the next connection himself.
+    Socket { stream: UnixStream, listener: Option<Listener> },
+    /// Somebody who listens and has not been called yet.
+    Listening(Listener),
+    /// Somebody who holds a terminal open.
+    Terminal(File),
+}
+
+/// A listener whose file goes with it.
+#[derive(Debug)]
+pub(super) struct Listener {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        drop(std::fs::remove_file(&self.path));
+    }
+}
+
+impl Host {
+    /// Connects to a listening chardev.
+    pub(super) fn connect(path: &Path) -> io::Result<Self> {
+        Host::from_stream(UnixStream::connect(path)?)
+    }
+
+    pub(super) fn from_stream(stream: UnixStream) -> io::Result<Self> {
+        stream.set_nonblocking(true)?;
+        Ok(Host::Socket { stream, listener: None })
+    }
+
+    /// Listens for a chardev that calls.
+    pub(super) fn listen(path: &Path) -> io::Result<Self> {
+        let listener = UnixListener::bind(path)?;
+        listener.set_nonblocking(true)?;
+        Ok(Host::Listening(Listener { listener, path: path.to_owned() }))
+    }
+
+    /// Takes the chardev's call, if it has called.
+    pub(super) fn accept(&mut self) -> io::Result<()> {
+        let Host::Listening(listener) = self else { return Ok(()) };
+        match listener.listener.accept() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+            Err(error) => Err(error),
+            Ok((stream, _)) => {
+                stream.set_nonblocking(true)?;
+                if let Host::Listening(listener) = std::mem::take(self) {
+                    *self = Host::Socket { stream, listener: Some(listener) };
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Opens the slave of a pty.
+    pub(super) fn hold(slave: &Path) -> io::Result<Self> {
+        let flags = (OFlags::NOCTTY | OFlags::NONBLOCK).bits();
+        let flags = i32::try_from(flags).map_err(io::Error::other)?;
+        Ok(Host::Terminal(
+            OpenOptions::new().read(true).write(true).custom_flags(flags).open(slave)?,
+        ))
+    }
+
+    /// Leaves, and does not want what is unread.
+    pub(super) fn leave(&mut self) -> io::Result<()> {
+        if let Host::Terminal(terminal) = self {
+            tcflush(&*terminal, QueueSelector::IFlush)?;
+        }
+        // Stop listening before hanging up, or the chardev calls again at once.
+        if let Host::Socket { listener, .. } = self {
+            *listener = None;
+        }
+        *self = Host::Gone;
+        Ok(())
+    }
+
+    pub(super) fn half_close(&mut self) -> io::Result<()> {
+        match self {
+            Host::Socket { stream, .. } => stream.shutdown(Shutdown::Write),
+            _ => Err(io::Error::other("only a socket has two directions")),
+        }
+    }
+
+    pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Host::Socket { stream, .. } => stream.write_all(bytes),
+            Host::Terminal(terminal) => terminal.write_all(bytes),
+            Host::Gone | Host::Listening(_) => Err(io::Error::other("the host is not connected")),
+        }
+    }
+
+    /// Reads all that is there now.
+    pub(super) fn read(&mut self, into: &mut Vec<u8>) -> io::Result<()> {
+        let from: &mut dyn Read = match self {
+            Host::Socket { stream, .. } => stream,
+            Host::Terminal(terminal) => terminal,
+            Host::Gone | Host::Listening(_) => return Ok(()),
+        };
+        let mut chunk = [0; 4096];
+        loop {
+            match from.read(&mut chunk) {
+                Ok(0) => return Ok(()),
+                Ok(count) => into.extend(&chunk[..count]),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // A terminal without a master, a socket that was reset: there is nothing more.
+                Err(_) => return Ok(()),
+            }
+        }
+    }
+
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        match self {
+            Host::Socket { stream, .. } => Some(stream.as_fd()),
+            Host::Terminal(terminal) => Some(terminal.as_fd()),
+            Host::Gone | Host::Listening(_) => None,
+        }
+    }
+
+    /// The other side has hung up. What it sent can still be read.
+    pub(super) fn is_cut_off(&self) -> bool {
+        let Some(fd) = self.fd() else { return false };
+        let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::empty())];
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        poll(&mut fds, Some(&now)).is_ok() && fds[0].revents().intersects(PollFlags::HUP)
+    }
+
+    pub(super) fn is_there(&self) -> bool {
+        self.fd().is_some()
+    }
+}

@@ -1,0 +1,4 @@
+//! Our implementation as a system: real descriptors in a directory of its own.
+
+mod chardev;
+mod hosts;
