@@ -12,8 +12,9 @@ use crate::trace::Trace;
 pub fn explain<S: Study>(study: &S, trace: &Trace<S>, divergence: &Divergence<S>) -> String {
     let mut text = String::new();
     let mut state = study.initial().into_iter().next();
-    // Writing to a string cannot fail.
-    let mut line = |what: std::fmt::Arguments<'_>| drop(writeln!(text, "{what}"));
+    let mut line = |what: std::fmt::Arguments<'_>| {
+        writeln!(text, "{what}").expect("writing to a string does not fail");
+    };
     for (number, step) in (1..).zip(&trace[..divergence.step]) {
         line(format_args!(
             "  {number:>3}  {}",

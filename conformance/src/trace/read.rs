@@ -12,7 +12,7 @@ use statusquo_model::study::Study;
 use super::{Header, Step, Suite, Trace, VERSION};
 
 /// The longest line that is read, in bytes.
-pub const LINE_MAX: u64 = 1 << 20;
+pub(super) const LINE_MAX: u64 = 1 << 20;
 
 /// Bytes that are no trace, and where.
 #[derive(Debug, thiserror::Error)]

@@ -372,8 +372,12 @@ impl Machine {
     pub fn settle(&mut self, guest: &mut Guest, now: Instant) -> io::Result<bool> {
         let mut settled = false;
         loop {
-            let mut busy = self.look(now);
-            busy |= self.tell_backends();
+            // The facts first: an agent comes and goes with what its backend is told, and nobody else
+            // needs to hear of what did not last.
+            let mut busy = false;
+            while self.look(now) | self.tell_backends() {
+                busy = true;
+            }
             busy |= self.tell_management();
             if self.running {
                 let (heard, _) = self.virtio.hear(&mut guest.memory);

@@ -42,13 +42,17 @@ const OUTPUT: usize = 64;
 
 impl Replayable for Chardev {
     fn vmm(study: &Study) -> Arc<dyn Factory<Study>> {
-        Arc::new(VmmFactory { kinds: study.kinds() })
+        // Where a transport's fullness is modelled, one element fills it.
+        let fills =
+            study.backends().any(|kind| !matches!(kind, Kind::Pty | Kind::File | Kind::Null));
+        Arc::new(VmmFactory { kinds: study.kinds(), fills })
     }
 }
 
 #[derive(Debug)]
 struct VmmFactory {
     kinds: &'static [Kind],
+    fills: bool,
 }
 
 impl Factory<Study> for VmmFactory {
@@ -57,7 +61,8 @@ impl Factory<Study> for VmmFactory {
     }
 
     fn start(&self) -> Result<Box<dyn System<Study>>, Fault> {
-        let system = Vmm::new(self.kinds).map_err(environment)?;
+        let output = if self.fills { capacity().map_err(environment)? } else { OUTPUT };
+        let system = Vmm::new(self.kinds, output).map_err(environment)?;
         Ok(Box::new(system))
     }
 }
@@ -87,6 +92,8 @@ struct Vmm {
     ends: Vec<End>,
     dir: TempDir,
     paths: u32,
+    /// Bytes of one element of the guest's.
+    output: usize,
 }
 
 /// What is known of one chardev.
@@ -152,7 +159,7 @@ fn port(at: usize) -> u32 {
 }
 
 impl Vmm {
-    fn new(kinds: &[Kind]) -> Result<Self, Box<dyn std::error::Error>> {
+    fn new(kinds: &[Kind], output: usize) -> Result<Self, Box<dyn std::error::Error>> {
         let dir = tempfile::Builder::new().prefix("statusquo-").tempdir()?;
         let mut vmm = Vmm {
             machine: Machine::new(),
@@ -160,6 +167,7 @@ impl Vmm {
             ends: Vec::new(),
             dir,
             paths: 0,
+            output,
         };
         for (at, &kind) in kinds.iter().enumerate() {
             let path = vmm.new_path();
@@ -181,15 +189,6 @@ impl Vmm {
     fn new_path(&mut self) -> PathBuf {
         self.paths += 1;
         self.dir.path().join(self.paths.to_string())
-    }
-
-    /// Bytes of one element of the guest's.
-    fn output_len(kind: Kind) -> io::Result<usize> {
-        match kind {
-            Kind::Server | Kind::Client | Kind::Agent => capacity(),
-            Kind::Ring => capacity(),
-            Kind::Pty | Kind::File | Kind::Null => Ok(OUTPUT),
-        }
     }
 
     fn perform(
@@ -246,14 +245,14 @@ impl Vmm {
                 let path = self.new_path();
                 self.machine.replace_backend(&chardev(at), config(to, &path)?)?;
                 let end = &mut self.ends[at];
-                cut_off(at, end, seen)?;
+                cut_off(at, end, self.output, seen)?;
                 (end.kind, end.path, end.stored) = (to, path, 0);
             }
             Action::GuestOpen { .. } => self.guest.open(port(at)),
             Action::GuestClose { .. } => self.guest.close(port(at)),
             Action::GuestWrite { .. } => {
                 let end = &mut self.ends[at];
-                let element = end.output.element(Vmm::output_len(end.kind)?);
+                let element = end.output.element(self.output);
                 self.guest.write(port(at), element);
             }
             Action::GuestPost { .. } => self.guest.post(port(at), INPUT),
@@ -312,7 +311,7 @@ impl Vmm {
         // The source ends; with it every connection.
         self.machine = destination;
         for (at, end) in self.ends.iter_mut().enumerate() {
-            cut_off(at, end, seen)?;
+            cut_off(at, end, self.output, seen)?;
         }
         for at in 0..self.ends.len() {
             if host && self.ends[at].kind.has_host() {
@@ -349,7 +348,7 @@ impl Vmm {
         for (at, end) in self.ends.iter_mut().enumerate() {
             end.host.accept().map_err(environment)?;
             // An agent's old end is cut off before it gets a new one.
-            cut_off(at, end, seen)?;
+            cut_off(at, end, self.output, seen)?;
             if let Some(agent) = self.machine.take_agent(&chardev(at)) {
                 end.host = Host::from_stream(agent).map_err(environment)?;
                 seen.seen_mut(at).host_sees.push(true);
@@ -363,7 +362,7 @@ impl Vmm {
                         .map_err(environment)?
                         .len();
                     let more = len - std::mem::replace(&mut end.stored, len);
-                    (more / Vmm::output_len(end.kind).map_err(environment)? as u64) as u8
+                    (more / self.output as u64) as u8
                 }
                 Kind::Null => completed,
                 _ => 0,
@@ -384,15 +383,14 @@ impl Vmm {
         } else {
             end.host.read(&mut bytes).map_err(environment)?;
         }
-        let len = Vmm::output_len(end.kind).map_err(environment)?;
-        seen.seen_mut(at).host_receives += end.output.count(&bytes, len)?;
+        seen.seen_mut(at).host_receives += end.output.count(&bytes, self.output)?;
         seen.reply = if seen.seen(at).host_receives == 0 { Reply::Nothing } else { Reply::Ok };
         Ok(())
     }
 }
 
 /// If the chardev has hung up: the host reads to the end, and is gone.
-fn cut_off(at: usize, end: &mut End, seen: &mut Outcome) -> Result<(), Fault> {
+fn cut_off(at: usize, end: &mut End, len: usize, seen: &mut Outcome) -> Result<(), Fault> {
     if !end.host.is_there() || !end.host.is_cut_off() {
         if matches!(end.host, Host::Listening(_)) && !end.kind.has_host() {
             end.host = Host::Gone;
@@ -401,8 +399,7 @@ fn cut_off(at: usize, end: &mut End, seen: &mut Outcome) -> Result<(), Fault> {
     }
     let mut bytes = Vec::new();
     end.host.read(&mut bytes).map_err(environment)?;
-    end.host.leave().map_err(environment)?;
-    let len = Vmm::output_len(end.kind).map_err(environment)?;
+    end.host = Host::Gone;
     seen.seen_mut(at).host_receives += end.output.count(&bytes, len)?;
     seen.seen_mut(at).host_sees.push(false);
     Ok(())

@@ -2,14 +2,14 @@
 
 use std::{
     io,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::fd::BorrowedFd,
     path::PathBuf,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use rustix::{
     event::PollFlags,
-    fs::{Mode, OFlags, inotify},
+    fs::{Mode, OFlags},
     pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
     termios::{OptionalActions, tcgetattr, tcsetattr},
 };
@@ -19,14 +19,17 @@ use super::{
     stream::{Stream, flags_of},
 };
 
-/// The master, which hangs up while nobody has the slave open, and a watch for the opening, which the
-/// master does not announce.
+/// How often to look whether somebody has opened the slave: the master does not announce it. (A watch
+/// on the slave's path would, but closing one takes the kernel some 20 ms.)
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// The master, which hangs up while nobody has the slave open.
 #[derive(Debug)]
 pub(super) struct Pty {
     master: Stream,
     slave: PathBuf,
-    openings: OwnedFd,
     connected: bool,
+    looked: Option<Instant>,
 }
 
 impl Pty {
@@ -42,8 +45,6 @@ impl Pty {
         let slave = PathBuf::from(name.to_string_lossy().into_owned());
         rustix::io::ioctl_fionbio(&master, true)?;
 
-        let openings =
-            inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
         // A terminal that was never open does not hang up: open it once, and make it raw on the way.
         let first = rustix::fs::open(
             &slave,
@@ -54,17 +55,21 @@ impl Pty {
         settings.make_raw();
         tcsetattr(&first, OptionalActions::Now, &settings)?;
         drop(first);
-        inotify::add_watch(&openings, &slave, inotify::WatchFlags::OPEN)?;
-        Ok(Pty { master: Stream::new(master), slave, openings, connected: false })
+        Ok(Pty { master: Stream::new(master), slave, connected: false, looked: None })
+    }
+
+    /// Reads what the slave has not been read of. Closing the master would discard it.
+    fn take_back(&self) -> Vec<u8> {
+        let flags = OFlags::RDONLY | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let mut unsent = Vec::new();
+        if let Ok(slave) = rustix::fs::open(&self.slave, flags, Mode::empty()) {
+            Stream::new(slave).drain(&mut unsent);
+        }
+        unsent
     }
 
     fn is_held(&self) -> bool {
         !flags_of(self.master.fd(), PollFlags::empty()).contains(PollFlags::HUP)
-    }
-
-    fn forget_openings(&self) {
-        let mut buffer = [0; 1024];
-        while matches!(rustix::io::read(&self.openings, &mut buffer[..]), Ok(count) if count > 0) {}
     }
 }
 
@@ -73,16 +78,15 @@ impl Backend for Pty {
         self.connected
     }
 
-    fn look(&mut self, _: Instant, closed_to_new: bool, unread: &mut Unread) -> bool {
+    fn look(&mut self, now: Instant, closed_to_new: bool, unread: &mut Unread) -> bool {
         let was = self.connected;
         if was && !self.is_held() {
             self.master.drain(unread);
             self.connected = false;
         }
         if !self.connected && !closed_to_new {
-            // First forgotten, then looked at: an opening in between is not missed.
-            self.forget_openings();
             self.connected = self.is_held();
+            self.looked = Some(now);
         }
         was != self.connected
     }
@@ -102,17 +106,29 @@ impl Backend for Pty {
     }
 
     /// The connection ends with the terminal, when this backend is dropped.
-    fn close(&mut self, unread: &mut Unread, _: &mut Vec<u8>) {
+    fn close(&mut self, unread: &mut Unread, unsent: &mut Vec<u8>) {
         self.drain(unread);
+        if self.connected {
+            unsent.extend(self.take_back());
+        }
         self.connected = false;
     }
 
+    fn take_kept(&mut self) -> Vec<u8> {
+        if self.connected { self.take_back() } else { Vec::new() }
+    }
+
     fn descriptors(&self, input: bool, output: bool) -> Vec<(BorrowedFd<'_>, PollFlags)> {
+        // A hung-up master would never let poll(2) wait.
         if self.connected {
             vec![(self.master.fd(), self.master.interest(input, output))]
         } else {
-            vec![(self.openings.as_fd(), PollFlags::IN)]
+            Vec::new()
         }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        if self.connected { None } else { self.looked.map(|looked| looked + LOOK_EVERY) }
     }
 
     fn address(&self) -> Option<String> {

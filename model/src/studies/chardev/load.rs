@@ -110,11 +110,8 @@ impl Machine<'_> {
         if self.events() {
             self.change_by_events(at, to);
         } else {
-            let was_ring = self.ports[at].kind() == Kind::Ring;
+            self.take_back(at);
             let port = &mut self.ports[at];
-            // What a ring buffer still holds goes to its successor.
-            port.set_held(port.held() || was_ring && port.unread_by_host() > 0);
-            port.set_unread_by_host(0);
             port.set_kind(to);
             port.set_frontend_open(false);
             let on = to.is_always_on() && self.bus.launched();
@@ -268,14 +265,18 @@ impl Machine<'_> {
     }
 
     fn settle_at_destination(&mut self, at: usize, host: bool) {
+        self.take_back(at);
         let port = &mut self.ports[at];
         let kind = port.kind();
-        if kind == Kind::Ring {
-            port.set_held(port.held() || port.unread_by_host() > 0);
-            port.set_unread_by_host(0);
-        }
         let on = kind.is_always_on() || kind.has_host() && host;
         port.set_peer(if on { Peer::Connected } else { Peer::Gone });
         port.set_frontend_open(false);
+    }
+
+    /// What a ring buffer or a pty still has goes to its successor; a socket's host has read it.
+    pub(super) fn take_back(&mut self, at: usize) {
+        let port = &mut self.ports[at];
+        port.set_held(port.held() || port.unread_by_host() > 0);
+        port.set_unread_by_host(0);
     }
 }

@@ -103,6 +103,11 @@ impl Study {
         self.bounds.kinds
     }
 
+    /// Every backend that may stand behind a port in this scope.
+    pub fn backends(&self) -> impl Iterator<Item = Kind> {
+        self.bounds.kinds.iter().chain(self.bounds.change_to).copied()
+    }
+
     fn ports_len(&self) -> usize {
         self.bounds.kinds.len()
     }

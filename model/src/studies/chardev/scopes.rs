@@ -66,7 +66,7 @@ pub(super) const SCOPES: &[(Scope, Bounds)] = &[
         &[Kind::Client],
         &[],
     ),
-    one("pty", "one port on a pseudo-terminal", &[Kind::Pty], &[Kind::Null]),
+    one("pty", "one port on a pseudo-terminal", &[Kind::Pty], &[Kind::File]),
     one("file", "one port that writes a file", &[Kind::File], &[]),
     one("null", "one port on the null backend", &[Kind::Null], &[]),
     one("ring", "one port on a ring buffer", &[Kind::Ring], &[Kind::Server]),

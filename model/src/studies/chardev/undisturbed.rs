@@ -47,7 +47,11 @@ impl Machine<'_> {
 
     fn flap(&mut self, at: usize, host: bool) {
         let kind = self.ports[at].kind();
-        if kind.has_host() {
+        if kind == Kind::Pty && !self.events() {
+            // What its host has not read is not lost with the terminal.
+            self.take_back(at);
+            self.ports[at].set_peer(if host { Peer::Connected } else { Peer::Gone });
+        } else if kind.has_host() {
             if self.ports[at].is_connected() {
                 self.host_leaves(at);
             }
