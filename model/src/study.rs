@@ -105,14 +105,14 @@ pub enum Law<S: Study> {
     /// Judged in every reachable state.
     Always(fn(&S, &S::State) -> Judgement),
     /// Judged on every reachable step: before, action, outcome, after.
-    AlwaysStep(fn(&S, &S::State, S::Action, &S::Outcome, &S::State) -> Judgement),
+    AlwaysStep(JudgeStep<S>),
     /// Some reachable state satisfies it.
     Sometimes(fn(&S, &S::State) -> bool),
     /// Every reachable state enables some action that leads to another state.
     NoDeadlock,
     /// After each of these disruptions, observers cannot tell the state from
     /// [`Study::undisturbed`], by any sequence of actions that are not disruptions.
-    Transparent(fn(&S, S::Action) -> bool),
+    Transparent(Selects<S>),
     /// From every reachable state in which the first holds, some path leads to the second.
     AlwaysPossible {
         /// Where the promise is made.
@@ -127,9 +127,21 @@ pub enum Law<S: Study> {
         /// What must come.
         goal: fn(&S, &S::State) -> bool,
         /// An action that is weakly fair: enabled for ever means taken in the end.
-        fair: fn(&S, S::Action) -> bool,
+        fair: Selects<S>,
     },
 }
+
+/// Judges a step: before, action, outcome, after.
+pub type JudgeStep<S> = fn(
+    &S,
+    &<S as Study>::State,
+    <S as Study>::Action,
+    &<S as Study>::Outcome,
+    &<S as Study>::State,
+) -> Judgement;
+
+/// Selects some of a study's actions.
+pub type Selects<S> = fn(&S, <S as Study>::Action) -> bool;
 
 /// What an invariant says of one state or step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

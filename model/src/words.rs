@@ -32,21 +32,17 @@ pub fn render(value: &Value) -> String {
         Value::Object(fields) => {
             let mut pairs = fields.iter();
             match (pairs.next(), pairs.next()) {
-                // An enum variant with fields; a struct with a single field reads as well this way.
-                (Some((name, inner @ Value::Object(_))), None) => {
-                    format!("{name}{}", render(inner))
-                }
-                (Some((name, inner)), None) if !name.is_empty() && inner.is_string() => {
-                    format!("{name} {}", render(inner))
-                }
-                _ => {
-                    let pairs =
-                        fields.iter().map(|(name, inner)| format!("{name}: {}", render(inner)));
-                    format!("{{{}}}", join(pairs))
-                }
+                // An enum variant; a struct with a single field reads as well this way.
+                (Some((name, Value::Object(fields))), None) => format!("{name}{}", braces(fields)),
+                (Some((name, Value::String(inner))), None) => format!("{name} {inner}"),
+                _ => braces(fields),
             }
         }
     }
+}
+
+fn braces(fields: &serde_json::Map<String, Value>) -> String {
+    format!("{{{}}}", join(fields.iter().map(|(name, inner)| format!("{name}: {}", render(inner)))))
 }
 
 fn join(parts: impl Iterator<Item = String>) -> String {
@@ -73,7 +69,10 @@ mod tests {
             json!({"reply": "ok", "events": ["open", "closed"]}),
             "{events: [open, closed], reply: ok}",
         );
-        check(json!({"reply": {"chardev": {"connected": true}}}), "reply chardev{connected: true}");
+        check(
+            json!({"reply": {"chardev": {"connected": true}}}),
+            "reply{chardev: {connected: true}}",
+        );
         check(json!({}), "{}");
     }
 }

@@ -1,8 +1,11 @@
 //! The shortest run that still diverges, with the system as oracle.
 
-use std::{sync::Arc, time::Duration};
+use std::{cell::OnceCell, sync::Arc, time::Duration};
 
-use statusquo_model::study::Study;
+use statusquo_model::{
+    explore::{Budget, Exploration, Options, explore},
+    study::Study,
+};
 
 use super::{Divergence, Factory, Verdict, replay_one};
 use crate::trace::{Step, Trace};
@@ -20,6 +23,8 @@ pub struct Minimised<S: Study> {
 
 /// Runs of the system that a minimisation may take.
 const RUNS_MAX: usize = 400;
+/// States among which shortcuts are sought.
+const STATES_MAX: usize = 100_000;
 
 /// Shortens a diverging trace: the expectations are computed anew from the model for each attempt, and
 /// what the model does not enable is left out.
@@ -30,7 +35,7 @@ pub fn minimise<S: Study>(
     factory: &Arc<dyn Factory<S>>,
     deadline: Duration,
 ) -> Minimised<S> {
-    let mut oracle = Oracle { study, factory, deadline, runs: 0 };
+    let mut oracle = Oracle { study, factory, deadline, runs: 0, near: OnceCell::new() };
     let word: Vec<S::Action> = trace[..=divergence.step].iter().map(|step| step.action).collect();
     let mut best = Minimised { trace: trace[..=divergence.step].to_vec(), divergence, runs: 0 };
 
@@ -75,6 +80,8 @@ struct Oracle<'o, S: Study> {
     factory: &'o Arc<dyn Factory<S>>,
     deadline: Duration,
     runs: usize,
+    /// The states around the initial one, once they are needed.
+    near: OnceCell<Option<Exploration<S>>>,
 }
 
 impl<S: Study> Oracle<'_, S> {
@@ -107,39 +114,16 @@ impl<S: Study> Oracle<'_, S> {
         }
     }
 
-    /// A shortest word to the state that `word` leads to.
+    /// A shortest word to the state that `word` leads to; the word itself where that is too far to seek.
     fn shortcut(&self, word: &[S::Action]) -> Vec<S::Action> {
-        use std::collections::{HashMap, VecDeque};
-        /// States looked at before the long way is kept.
-        const STATES_MAX: usize = 100_000;
-        let (_, Some(goal)) = self.expect(word) else { return word.to_vec() };
-        let alphabet = self.study.alphabet();
-        let mut came: HashMap<S::State, Option<(S::State, S::Action)>> = HashMap::new();
-        let mut queue: VecDeque<S::State> = self.study.initial().into_iter().take(1).collect();
-        queue.iter().for_each(|state| drop(came.insert(state.clone(), None)));
-        while let Some(state) = queue.pop_front() {
-            if state == goal {
-                let mut path = Vec::new();
-                let mut at = state;
-                while let Some(Some((before, action))) = came.get(&at) {
-                    path.push(*action);
-                    at = before.clone();
-                }
-                path.reverse();
-                return path;
-            }
-            if came.len() > STATES_MAX {
-                break;
-            }
-            for &action in &alphabet {
-                if let Ok((_, next)) = self.study.step(&state, action)
-                    && !came.contains_key(&next)
-                {
-                    came.insert(next.clone(), Some((state.clone(), action)));
-                    queue.push_back(next);
-                }
-            }
+        let near = self.near.get_or_init(|| {
+            let budget = Budget { states: Some(STATES_MAX), ..Budget::default() };
+            explore(self.study, &Options { budget, ..Options::default() }).ok()
+        });
+        let (Some(near), (_, Some(goal))) = (near, self.expect(word)) else { return word.to_vec() };
+        match near.id(&goal).map(|id| near.path(id)) {
+            Some((0, path)) => path.into_iter().map(|at| near.alphabet()[at]).collect(),
+            _ => word.to_vec(),
         }
-        word.to_vec()
     }
 }

@@ -18,6 +18,8 @@ pub(super) struct Judge<'p, S: Study> {
     /// The state being expanded, and whether some step led on.
     moved: Option<(StateId, bool)>,
     asks_deadlock: bool,
+    /// The outcome classes seen, bit by bit.
+    classes: u64,
 }
 
 /// One property's record: how often it was asked, and the first place that decides it.
@@ -57,7 +59,14 @@ impl<'p, S: Study> Judge<'p, S> {
             asks_deadlock: properties
                 .iter()
                 .any(|property| matches!(property.law, Law::NoDeadlock)),
+            classes: 0,
         }
+    }
+
+    /// Outcome classes of the study that no step produced.
+    pub(super) fn dead_outcomes(&self) -> Vec<&'static str> {
+        let classes = self.study.outcome_classes().iter().enumerate();
+        classes.filter(|(bit, _)| self.classes >> bit & 1 == 0).map(|(_, name)| *name).collect()
     }
 
     pub(super) fn asked(&self, number: usize) -> u64 {
@@ -121,11 +130,9 @@ impl<S: Study> Observer<S> for Judge<'_, S> {
         for (tally, property) in self.tallies.iter_mut().zip(self.properties) {
             match property.law {
                 Law::Always(judge) => tally.note(judge(self.study, state), (id, None)),
-                Law::Sometimes(reached) => {
-                    if reached(self.study, state) {
-                        tally.asked += 1;
-                        tally.decide((id, None));
-                    }
+                Law::Sometimes(reached) if reached(self.study, state) => {
+                    tally.asked += 1;
+                    tally.decide((id, None));
                 }
                 _ => {}
             }
@@ -140,6 +147,7 @@ impl<S: Study> Observer<S> for Judge<'_, S> {
         outcome: &S::Outcome,
         next: &S::State,
     ) {
+        self.classes |= self.study.classes_of(outcome);
         if let Some((_, moved @ false)) = &mut self.moved {
             *moved = next != state;
         }
@@ -154,6 +162,7 @@ impl<S: Study> Observer<S> for Judge<'_, S> {
     fn merge(&mut self, mut other: Self) {
         self.close();
         other.close();
+        self.classes |= other.classes;
         for (mine, theirs) in self.tallies.iter_mut().zip(other.tallies) {
             mine.asked += theirs.asked;
             if let Some(place) = theirs.first {

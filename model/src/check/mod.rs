@@ -113,7 +113,7 @@ pub fn check<S: Study>(
     let complete = *exploration.end() == End::Complete;
     Ok(Report {
         dead_actions: if complete { exploration.dead_actions() } else { Vec::new() },
-        dead_outcomes: if complete { exploration.dead_outcomes() } else { Vec::new() },
+        dead_outcomes: if complete { judge.dead_outcomes() } else { Vec::new() },
         answers,
         exploration,
     })

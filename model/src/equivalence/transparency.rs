@@ -9,7 +9,7 @@ use super::refine::{BLOCKED, Refinement, Table};
 use crate::{
     check::{Counterexample, Fault, Seen, Told, run},
     explore::{Edges, Exploration, StateId},
-    study::{Blocked, Study},
+    study::{Blocked, Selects, Study},
 };
 
 /// What became of one transparency law.
@@ -35,7 +35,7 @@ struct Pair {
 pub fn transparency<S: Study>(
     exploration: &Exploration<S>,
     edges: &Edges<S::Outcome>,
-    laws: &[Option<fn(&S, S::Action) -> bool>],
+    laws: &[Option<Selects<S>>],
 ) -> Vec<Option<Transparency<S>>> {
     let mut asked = vec![0; laws.len()];
     if laws.iter().all(Option::is_none) {
@@ -166,11 +166,7 @@ impl<'e, S: Study> Extended<'e, S> {
         number
     }
 
-    fn pairs(
-        &mut self,
-        laws: &[Option<fn(&S, S::Action) -> bool>],
-        asked: &mut [u64],
-    ) -> Vec<Pair> {
+    fn pairs(&mut self, laws: &[Option<Selects<S>>], asked: &mut [u64]) -> Vec<Pair> {
         let exploration = self.exploration;
         let study = exploration.study();
         let disruptions: Vec<(usize, S::Action, Vec<usize>)> = exploration
@@ -178,9 +174,8 @@ impl<'e, S: Study> Extended<'e, S> {
             .iter()
             .enumerate()
             .map(|(at, &action)| {
-                let about = |law: &Option<fn(&S, S::Action) -> bool>| {
-                    law.is_some_and(|disrupts| disrupts(study, action))
-                };
+                let about =
+                    |law: &Option<Selects<S>>| law.is_some_and(|disrupts| disrupts(study, action));
                 (at, action, (0..laws.len()).filter(|law| about(&laws[*law])).collect())
             })
             .filter(|(_, _, laws): &(_, _, Vec<usize>)| !laws.is_empty())

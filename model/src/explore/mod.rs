@@ -161,7 +161,6 @@ pub struct Exploration<S: Study> {
     expanded: StateId,
     transitions: u64,
     enabled: Vec<u64>,
-    classes: u64,
     end: End,
 }
 
@@ -277,12 +276,6 @@ impl<S: Study> Exploration<S> {
     pub fn dead_actions(&self) -> Vec<S::Action> {
         let dead = self.alphabet.iter().zip(&self.enabled).filter(|(_, count)| **count == 0);
         dead.map(|(action, _)| *action).collect()
-    }
-
-    /// Outcome classes of the study that no step produced.
-    pub fn dead_outcomes(&self) -> Vec<&'static str> {
-        let classes = self.study.outcome_classes().iter().enumerate();
-        classes.filter(|(bit, _)| self.classes >> bit & 1 == 0).map(|(_, name)| *name).collect()
     }
 
     /// Bytes held.

@@ -17,6 +17,9 @@ use crate::{study::Study, words::words};
 
 /// States expanded between two merges.
 const BLOCK: usize = 1 << 12;
+/// States that a thread remembers having met in its part of a block.
+const RECENT: usize = 1 << 12;
+const RECENT_SHIFT: u32 = u64::BITS - 12;
 /// States expanded between two looks at the watch.
 const WATCH_EVERY: usize = 64;
 
@@ -36,7 +39,6 @@ pub fn explore_with<S: Study, O: Observer<S>>(
         expanded: 0,
         transitions: 0,
         enabled,
-        classes: 0,
         end: End::Complete,
     };
     let initial = catch_unwind(AssertUnwindSafe(|| study.initial()))
@@ -141,7 +143,6 @@ struct Part<S: Study, O> {
     candidates: Vec<(u64, S::State, StateId, u16)>,
     transitions: u64,
     enabled: Vec<u64>,
-    classes: u64,
     failure: Option<Panic>,
 }
 
@@ -180,7 +181,6 @@ fn expand_block<S: Study, O: Observer<S>>(
     for part in parts {
         seen.merge(part.observer);
         exploration.transitions += part.transitions;
-        exploration.classes |= part.classes;
         exploration.enabled.iter_mut().zip(part.enabled).for_each(|(sum, count)| *sum += count);
         if let (None, Some(panic)) = (&end, part.failure) {
             end = Some(End::Panicked(panic));
@@ -227,9 +227,9 @@ fn expand_part<S: Study, O: Observer<S>>(
         candidates: Vec::new(),
         transitions: 0,
         enabled: vec![0; exploration.alphabet.len()],
-        classes: 0,
         failure: None,
     };
+    let mut recent: Vec<Option<S::State>> = vec![None; RECENT];
     let mut at = (from, None);
     let expanded = catch_unwind(AssertUnwindSafe(|| {
         for id in from..to {
@@ -251,12 +251,17 @@ fn expand_part<S: Study, O: Observer<S>>(
                 };
                 part.transitions += 1;
                 part.enabled[number] += 1;
-                part.classes |= exploration.study.classes_of(&outcome);
                 part.observer.step(id, state, number, &outcome, &next);
                 if next == *state {
                     continue;
                 }
                 let hash = hash_of(&next);
+                // Neighbours lead to the same states: most need not be looked for in the large table.
+                let recent = &mut recent[(hash >> RECENT_SHIFT) as usize];
+                if recent.as_ref() == Some(&next) {
+                    continue;
+                }
+                *recent = Some(next.clone());
                 if exploration.store.find_hashed(hash, &next).is_none() {
                     part.candidates.push((hash, next, id, number as u16));
                 }

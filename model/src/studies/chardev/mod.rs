@@ -86,7 +86,7 @@ const fn designs() -> [Design; DESIGNS.len()] {
 }
 
 /// The machine of one design at one scope.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Study {
     rules: Rules,
     bounds: Bounds,

@@ -4,7 +4,7 @@ use super::{action::Action, rules::Rules, state::Kind};
 use crate::family::{Role, Scope};
 
 /// What one scope contains.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Bounds {
     /// The backends at the start, one port each.
     pub(super) kinds: &'static [Kind],
