@@ -3,7 +3,7 @@
 //! - [`trace`]: runs on disk; [`generate`]: suites with a criterion, counted; [`replay`]: runs on
 //!   systems, with divergences minimised and explained; [`systems`]: what to replay on.
 //! - [`studies`]: every study with its systems. [`report`]: matrices and traces for readers.
-//! - [`cli`]: the command line.
+//! - [`cli`]: the command line; [`workdir`]: what is left on disk, and removed.
 
 pub mod cli;
 pub mod generate;
@@ -12,3 +12,4 @@ pub mod report;
 pub mod studies;
 pub mod systems;
 pub mod trace;
+pub mod workdir;

@@ -3,10 +3,19 @@
 use std::{io, process::ExitCode};
 
 use clap::Parser;
-use statusquo::cli::{self, Cli};
+use statusquo::{
+    cli::{self, Cli},
+    workdir,
+};
 
 fn main() -> ExitCode {
-    match cli::run(Cli::parse()) {
+    let cli = Cli::parse();
+    if let Err(error) = workdir::remove_when_interrupted() {
+        eprintln!("warning: an interrupt will leave temporary files behind: {error}");
+    }
+    let ended = cli::run(cli);
+    workdir::remove();
+    match ended {
         Ok(ended) => ExitCode::from(ended.code()),
         // Whoever read our output has seen enough.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,

@@ -199,14 +199,17 @@ pub fn compare<S: Study>(study: &S, threads: NonZeroUsize) -> Result<Agreement, 
 #[error("{0} is not a loopback address; the Explorer listens on 127.0.0.1 or [::1] only")]
 pub struct NotLoopback(SocketAddr);
 
+/// Refuses an address that others could reach.
+pub fn loopback(address: SocketAddr) -> Result<SocketAddr, NotLoopback> {
+    if address.ip().is_loopback() { Ok(address) } else { Err(NotLoopback(address)) }
+}
+
 /// Serves stateright's Explorer for a study until the process ends.
 pub fn serve<S>(study: &S, address: SocketAddr) -> Result<(), NotLoopback>
 where
     S: Study,
 {
-    if !address.ip().is_loopback() {
-        return Err(NotLoopback(address));
-    }
+    let address = loopback(address)?;
     SecondOpinion::new(study).for_explorer().checker().serve(address);
     Ok(())
 }

@@ -38,8 +38,9 @@ impl Visitor for ExploreVisitor<'_> {
             Some(name) => studies::design::<F>(name)?,
             None => studies::ours::<F>(),
         };
+        let listen = second_opinion::loopback(asked.listen)?;
         // stateright would panic on a port that is taken; nobody else may take it in between for long.
-        drop(std::net::TcpListener::bind(asked.listen).map_err(|error| {
+        drop(std::net::TcpListener::bind(listen).map_err(|error| {
             anyhow::anyhow!(
                 "cannot listen on {}: {error}; choose another with --listen",
                 asked.listen

@@ -282,7 +282,7 @@ impl Machine {
 
     /// The state that migrates. Input that is on its way is read first, so that it travels too.
     pub fn save(&mut self) -> String {
-        let Machine { virtio, chardevs, .. } = self;
+        let Machine { virtio, chardevs, launched, .. } = self;
         let ports = virtio.ports.iter().map(|(&id, port)| {
             let connection = port.connection;
             let (mut unread, mut unsent) = (Vec::new(), Vec::new());
@@ -312,6 +312,7 @@ impl Machine {
         let saved = Saved {
             format: FORMAT.to_owned(),
             version: VERSION,
+            launched: *launched,
             driver: virtio.driver,
             removed,
             ports,
@@ -329,7 +330,9 @@ impl Machine {
         if here != there {
             return Err(LoadError::OtherPorts { saved: there, here }.into());
         }
-        self.launch();
+        if saved.launched {
+            self.launch();
+        }
         self.virtio.driver = saved.driver;
         self.virtio.removed = saved.removed.into_iter().collect();
         for saved in saved.ports {

@@ -20,6 +20,8 @@ pub struct Saved {
     pub format: String,
     /// [`VERSION`].
     pub version: u32,
+    /// The machine has run.
+    pub launched: bool,
     /// The guest's driver is set up.
     pub driver: bool,
     /// Ports that are gone and that the guest has not been told of.
@@ -180,6 +182,7 @@ mod tests {
         Saved {
             format: FORMAT.to_owned(),
             version: VERSION,
+            launched: true,
             driver: true,
             removed: vec![2],
             ports: vec![port],
@@ -214,7 +217,7 @@ mod tests {
         let error = parse(r#"{"format":"qcow2"}"#).unwrap_err();
         assert_eq!(error, LoadError::OtherFormat { found: "qcow2".to_owned() });
         let error = parse(
-            r#"{"format":"statusquo-vmm-chardev","version":1,"driver":true,"removed":[],"ports":[{"id":1}]}"#,
+            r#"{"format":"statusquo-vmm-chardev","version":1,"launched":true,"driver":true,"removed":[],"ports":[{"id":1}]}"#,
         );
         assert!(error.unwrap_err().to_string().contains("missing field"));
     }

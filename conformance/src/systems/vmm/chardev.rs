@@ -29,6 +29,7 @@ use super::hosts::Host;
 use crate::{
     replay::{Factory, Fault, Observed, System},
     studies::Replayable,
+    workdir,
 };
 
 /// How long something that is owed may be late.
@@ -160,7 +161,7 @@ fn port(at: usize) -> u32 {
 
 impl Vmm {
     fn new(kinds: &[Kind], output: usize) -> Result<Self, Box<dyn std::error::Error>> {
-        let dir = tempfile::Builder::new().prefix("statusquo-").tempdir()?;
+        let dir = TempDir::new_in(workdir::root()?)?;
         let mut vmm = Vmm {
             machine: Machine::new(),
             guest: Guest::default(),

@@ -149,7 +149,7 @@ impl Machine<'_> {
     /// A new QEMU with new chardevs; the guest's memory and the device's state come along.
     pub(super) fn migrate(&mut self, host: bool, run: bool) {
         self.bus.set_running(false);
-        self.bus.set_launched(true);
+        self.bus.set_launched(self.bus.launched() || self.events());
         self.bus.set_post_load(false);
         self.each(|machine, at| {
             machine.cut_off(at);
@@ -266,9 +266,10 @@ impl Machine<'_> {
 
     fn settle_at_destination(&mut self, at: usize, host: bool) {
         self.take_back(at);
+        let launched = self.bus.launched();
         let port = &mut self.ports[at];
         let kind = port.kind();
-        let on = kind.is_always_on() || kind.has_host() && host;
+        let on = kind.is_always_on() && launched || kind.has_host() && host;
         port.set_peer(if on { Peer::Connected } else { Peer::Gone });
         port.set_frontend_open(false);
     }

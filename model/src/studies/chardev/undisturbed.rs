@@ -20,11 +20,11 @@ impl Machine<'_> {
                 if !run {
                     self.stop();
                 }
+                self.bus.set_launched(self.bus.launched() || run || self.events());
                 self.each(|machine, at| machine.flap(at, host));
                 if run {
                     self.as_if_never_stopped();
                 }
-                self.bus.set_launched(true);
                 self.each(|machine, at| {
                     // A waiting notice is owed by the old QEMU, at once.
                     while machine.ports[at].limited() {
@@ -62,7 +62,7 @@ impl Machine<'_> {
         } else if kind == Kind::Agent {
             // Its transport is as it was, with nothing in it: the agent reads what it is sent.
             self.ports[at].set_unread_by_host(0);
-        } else if kind.is_always_on() {
+        } else if kind.is_always_on() && self.bus.launched() {
             self.ports[at].set_peer(Peer::Connected);
         }
         if !self.events() {

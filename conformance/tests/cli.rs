@@ -1,0 +1,274 @@
+//! The real binary, as a stranger uses it: what it prints, and how it exits.
+
+use std::{fs, path::Path, process::Command};
+
+struct Ran {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+fn run_in(dir: &Path, args: &[&str]) -> Ran {
+    let output = Command::new(env!("CARGO_BIN_EXE_statusquo"))
+        .args(args)
+        .current_dir(dir)
+        .env("TMPDIR", dir)
+        .output()
+        .unwrap();
+    Ran {
+        code: output.status.code().unwrap_or(-1),
+        out: String::from_utf8(output.stdout).unwrap(),
+        err: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+fn run(args: &[&str]) -> Ran {
+    run_in(Path::new("."), args)
+}
+
+#[track_caller]
+fn refuses(args: &[&str], message: &str) {
+    let ran = run(args);
+    assert_eq!((ran.code, ran.err.trim_end()), (2, message), "{args:?}");
+    assert_eq!(ran.out, "");
+}
+
+#[test]
+fn names_that_nothing_has_are_answered_with_the_nearest() {
+    refuses(&["check", "chardevs"], "error: no study is named `chardevs`; did you mean `chardev`?");
+    refuses(
+        &["check", "chardev", "--design", "qemu-72"],
+        "error: no design is named `qemu-72`; did you mean `qemu-7.2`?",
+    );
+    refuses(
+        &["compare", "chardev", "--designs", "our,qemu-7.2"],
+        "error: no design is named `our`; did you mean `ours`?",
+    );
+    refuses(
+        &["generate", "chardev", "--scope", "servers"],
+        "error: no scope is named `servers`; did you mean `server`?",
+    );
+    refuses(
+        &["explore", "chardev", "--listen", "192.0.2.1:0"],
+        "error: 192.0.2.1:0 is not a loopback address; the Explorer listens on 127.0.0.1 or [::1] only",
+    );
+    let ran = run(&["replay", "nothing.jsonl"]);
+    assert_eq!(ran.code, 2);
+    assert!(
+        ran.err.starts_with("error: there is no file of that name either: no study is named"),
+        "{}",
+        ran.err
+    );
+}
+
+#[test]
+fn a_rejected_design_exits_with_1_and_shows_the_slip() {
+    let ran = run(&[
+        "check",
+        "chardev",
+        "--design",
+        "as-written",
+        "--scope",
+        "server",
+        "--property",
+        "label",
+    ]);
+    assert_eq!(ran.code, 1);
+    let trace: Vec<&str> = ran.out.lines().skip(1).take(3).collect();
+    assert_eq!(
+        trace,
+        [
+            "FAIL the label agrees with the port's flags: violated in 2 steps",
+            "     1  migrate{host: true, run: true}",
+            "     2  host-disconnect{port: 0}",
+        ]
+    );
+}
+
+#[test]
+fn ours_exits_with_0_and_a_budget_with_3() {
+    assert_eq!(run(&["check", "chardev", "--design", "ours", "--scope", "agent"]).code, 0);
+    let ran = run(&[
+        "check",
+        "chardev",
+        "--design",
+        "ours",
+        "--scope",
+        "unbounded",
+        "--max-states",
+        "1000",
+    ]);
+    assert_eq!(ran.code, 3, "{}", ran.out);
+    assert!(
+        ran.out.contains("1000 states") && ran.out.contains("out of budget: states"),
+        "{}",
+        ran.out
+    );
+    let ran = run(&[
+        "check",
+        "chardev",
+        "--design",
+        "ours",
+        "--scope",
+        "unbounded",
+        "--max-seconds",
+        "0.2",
+    ]);
+    assert_eq!(ran.code, 3, "{}", ran.out);
+    assert!(ran.out.contains("out of budget: time"), "{}", ran.out);
+    let ran =
+        run(&["check", "chardev", "--design", "ours", "--scope", "server", "--max-depth", "2"]);
+    assert_eq!(ran.code, 3, "{}", ran.out);
+    assert!(ran.out.contains("holds up to depth 2"), "{}", ran.out);
+}
+
+#[test]
+fn the_same_json_at_any_number_of_threads() {
+    let json = |threads| {
+        let ran = run(&[
+            "check",
+            "chardev",
+            "--scope",
+            "server",
+            "--format",
+            "json",
+            "--threads",
+            threads,
+        ]);
+        assert_eq!(ran.code, 1);
+        let lines = ran.out.lines().filter(|line| !line.contains("\"seconds\""));
+        lines.collect::<Vec<_>>().join("\n")
+    };
+    let once = json("1");
+    for threads in ["1", "2", "3", "2"] {
+        assert!(json(threads) == once);
+    }
+}
+
+#[test]
+fn json_is_as_its_schema_says() {
+    let schema: serde_json::Value =
+        serde_json::from_str(include_str!("../schema/report.schema.json")).unwrap();
+    let ran = run(&["check", "chardev", "--scope", "agent", "--format", "json"]);
+    let report: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    let keys = |value: &serde_json::Value| -> Vec<String> {
+        value.as_object().unwrap().keys().cloned().collect()
+    };
+    let checked = &schema["$defs"]["checked"];
+    let answer = &schema["$defs"]["answer"];
+    for one in report["checked"].as_array().unwrap() {
+        assert_eq!(keys(one), keys(&checked["properties"]));
+        for answered in one["answers"].as_array().unwrap() {
+            let known = keys(&answer["properties"]);
+            assert!(keys(answered).iter().all(|key| known.contains(key)), "{answered}");
+            let required = answer["required"].as_array().unwrap();
+            assert!(required.iter().all(|key| answered.get(key.as_str().unwrap()).is_some()));
+            let words = answer["properties"]["verdict"]["examples"].as_array().unwrap();
+            assert!(words.contains(&answered["verdict"]), "{answered}");
+        }
+    }
+}
+
+#[test]
+fn two_designs_are_told_apart_by_the_shortest_run() {
+    let ran =
+        run(&["compare", "chardev", "--designs", "no-replay,replay-in-load", "--scope", "agent"]);
+    assert_eq!(ran.code, 0);
+    let diff = ran.out.split_once("no-replay against").unwrap().1;
+    insta::assert_snapshot!(diff);
+    let ran = run(&["compare", "chardev", "--designs", "ours,ours", "--scope", "agent"]);
+    assert!(ran.out.contains("ours against ours: equivalent at this scope"), "{}", ran.out);
+}
+
+#[test]
+fn bad_traces_are_refused_with_their_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let header = r#"{"statusquo-trace":1,"study":"chardev","design":"ours","scope":"server","criterion":"kept"}"#;
+    let refuses = |name: &str, text: &str, message: &str| {
+        fs::write(dir.path().join(name), text).unwrap();
+        let ran = run_in(dir.path(), &["replay", name]);
+        assert_eq!(ran.code, 2, "{name}: {}{}", ran.out, ran.err);
+        assert!(ran.err.contains(message), "{name}: {}", ran.err);
+    };
+    refuses("empty", "", "line 1, column 1: the file is empty");
+    refuses("other", "{}\n", "line 1, column 1: this is no trace");
+    refuses("binary", "\u{0}\u{1}\n", "line 1, column 1: expected value");
+    refuses("old", "{\"statusquo-trace\":0}\n", "format version 0 is older than 1");
+    refuses("new", "{\"statusquo-trace\":2}\n", "format version 2 is newer than 1");
+    refuses("none", &format!("{header}\n"), "there is no trace after the header");
+    refuses(
+        "cut",
+        &format!("{header}\n{{\"trace\":1}}\n{{\"action\":"),
+        "line 3, column 10: the file ends in the middle",
+    );
+    refuses(
+        "step",
+        &format!("{header}\n{{\"action\":\"stop\"}}\n"),
+        "line 2, column 1: a step stands before the first",
+    );
+    refuses(
+        "word",
+        &format!(
+            "{header}\n{{\"trace\":1}}\n{{\"action\":\"halt\",\"outcome\":{{\"reply\":\"ok\"}}}}\n"
+        ),
+        "line 3, column 16: unknown variant `halt`",
+    );
+    refuses(
+        "guard",
+        &format!(
+            "{header}\n{{\"trace\":1}}\n{{\"action\":{{\"guest-open\":{{\"port\":0}}}},\"outcome\":{{\"reply\":\"ok\"}}}}\n"
+        ),
+        "trace 1, step 1: guest-open{port: 0} is not enabled because the machine does not run",
+    );
+    refuses(
+        "outcome",
+        &format!(
+            "{header}\n{{\"trace\":1}}\n{{\"action\":\"stop\",\"outcome\":{{\"reply\":\"nothing\"}}}}\n"
+        ),
+        "the model's outcome of stop is reply ok, the trace has reply nothing",
+    );
+    let unknown = header.replace("chardev", "usb");
+    refuses("study", &format!("{unknown}\n{{\"trace\":1}}\n"), "no study is named `usb`");
+    let unknown = header.replace("ours", "theirs");
+    refuses(
+        "design",
+        &format!(
+            "{unknown}\n{{\"trace\":1}}\n{{\"action\":\"stop\",\"outcome\":{{\"reply\":\"ok\"}}}}\n"
+        ),
+        "no design is named `theirs`",
+    );
+}
+
+#[test]
+fn kept_traces_agree_and_nothing_is_left_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
+    let mut replayed = 0;
+    for trace in fs::read_dir(corpus).unwrap() {
+        let path = trace.unwrap().path();
+        let ran = run_in(dir.path(), &["replay", path.to_str().unwrap()]);
+        assert_eq!(ran.code, 0, "{}: {}{}", path.display(), ran.out, ran.err);
+        replayed += 1;
+    }
+    assert!(replayed > 0);
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_suite_on_a_file_is_replayed_and_reported() {
+    let dir = tempfile::tempdir().unwrap();
+    let ran = run_in(dir.path(), &["generate", "chardev", "--scope", "null", "-o", "null.jsonl"]);
+    assert_eq!(
+        ran.out,
+        "chardev ours, scope null: 371 of 371 transitions, 6 resets, 525 steps, lower bound 421\n"
+    );
+    let ran = run_in(dir.path(), &["replay", "null.jsonl", "--junit", "junit.xml"]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    let junit = fs::read_to_string(dir.path().join("junit.xml")).unwrap();
+    assert!(junit.contains("tests=\"1\"") && junit.contains("failures=\"0\""), "{junit}");
+    // The designs differ, so their models must not agree.
+    let ran =
+        run_in(dir.path(), &["replay", "null.jsonl", "--system", "model", "--on", "qemu-7.2"]);
+    assert_eq!(ran.code, 1);
+    assert!(ran.out.contains("expected:"), "{}", ran.out);
+}
