@@ -15,9 +15,8 @@ pub(super) struct Judge<'p, S: Study> {
     properties: &'p [Property<S>],
     alphabet: Vec<S::Action>,
     tallies: Vec<Tally>,
-    /// The state being expanded, and whether some step led on.
-    moved: Option<(StateId, bool)>,
-    asks_deadlock: bool,
+    /// Some step from the state being expanded led on.
+    moved: bool,
     /// The outcome classes seen, bit by bit.
     classes: u64,
 }
@@ -55,10 +54,7 @@ impl<'p, S: Study> Judge<'p, S> {
             properties,
             alphabet,
             tallies: vec![Tally::default(); properties.len()],
-            moved: None,
-            asks_deadlock: properties
-                .iter()
-                .any(|property| matches!(property.law, Law::NoDeadlock)),
+            moved: false,
             classes: 0,
         }
     }
@@ -70,9 +66,7 @@ impl<'p, S: Study> Judge<'p, S> {
     }
 
     pub(super) fn asked(&self, number: usize) -> u64 {
-        let pending =
-            matches!(self.properties[number].law, Law::NoDeadlock) && self.moved.is_some();
-        self.tallies[number].asked + u64::from(pending)
+        self.tallies[number].asked
     }
 
     pub(super) fn verdict(
@@ -81,8 +75,7 @@ impl<'p, S: Study> Judge<'p, S> {
         law: &Law<S>,
         exploration: &Exploration<S>,
     ) -> Verdict<S> {
-        let Tally { mut first, .. } = self.tallies[number];
-        let asked = self.asked(number);
+        let Tally { first, asked } = self.tallies[number];
         match law {
             Law::Sometimes(_) => match (first, exploration.end()) {
                 (Some(_), _) => Verdict::Holds,
@@ -102,31 +95,21 @@ impl<'p, S: Study> Judge<'p, S> {
                 _ => found(exploration, None, asked),
             },
             Law::NoDeadlock => {
-                if let Some((state, false)) = self.moved {
-                    first = Some(first.map_or((state, None), |first| first.min((state, None))));
+                let stuck = first.map(|(state, _)| (state, Fault::Deadlock));
+                match (stuck, exploration.end()) {
+                    // States at the bound were not asked where they lead.
+                    (None, End::Depth(depth)) => match depth.checked_sub(1) {
+                        Some(depth) => Verdict::HoldsUpTo { depth },
+                        None => Verdict::of_truncation(exploration.end(), exploration.len()),
+                    },
+                    (stuck, _) => found(exploration, stuck, asked),
                 }
-                found(exploration, first.map(|(state, _)| (state, Fault::Deadlock)), asked)
             }
             _ => found(exploration, first.map(|(state, _)| (state, Fault::State)), asked),
         }
     }
 
-    /// The state before is done: did it lead anywhere?
-    fn close(&mut self) {
-        if let (true, Some((state, moved))) = (self.asks_deadlock, self.moved.take()) {
-            for (tally, property) in self.tallies.iter_mut().zip(self.properties) {
-                if matches!(property.law, Law::NoDeadlock) {
-                    tally.note(Judgement::when(true, moved), (state, None));
-                }
-            }
-        }
-    }
-}
-
-impl<S: Study> Observer<S> for Judge<'_, S> {
-    fn state(&mut self, id: StateId, state: &S::State) {
-        self.close();
-        self.moved = Some((id, false));
+    fn judge_state(&mut self, id: StateId, state: &S::State) {
         for (tally, property) in self.tallies.iter_mut().zip(self.properties) {
             match property.law {
                 Law::Always(judge) => tally.note(judge(self.study, state), (id, None)),
@@ -135,6 +118,25 @@ impl<S: Study> Observer<S> for Judge<'_, S> {
                     tally.decide((id, None));
                 }
                 _ => {}
+            }
+        }
+    }
+}
+
+impl<S: Study> Observer<S> for Judge<'_, S> {
+    fn state(&mut self, id: StateId, state: &S::State) {
+        self.moved = false;
+        self.judge_state(id, state);
+    }
+
+    fn at_bound(&mut self, id: StateId, state: &S::State) {
+        self.judge_state(id, state);
+    }
+
+    fn expanded(&mut self, id: StateId) {
+        for (tally, property) in self.tallies.iter_mut().zip(self.properties) {
+            if matches!(property.law, Law::NoDeadlock) {
+                tally.note(Judgement::when(true, self.moved), (id, None));
             }
         }
     }
@@ -148,9 +150,7 @@ impl<S: Study> Observer<S> for Judge<'_, S> {
         next: &S::State,
     ) {
         self.classes |= self.study.classes_of(outcome);
-        if let Some((_, moved @ false)) = &mut self.moved {
-            *moved = next != state;
-        }
+        self.moved = self.moved || next != state;
         for (tally, property) in self.tallies.iter_mut().zip(self.properties) {
             if let Law::AlwaysStep(judge) = property.law {
                 let judgement = judge(self.study, state, self.alphabet[action], outcome, next);
@@ -159,9 +159,7 @@ impl<S: Study> Observer<S> for Judge<'_, S> {
         }
     }
 
-    fn merge(&mut self, mut other: Self) {
-        self.close();
-        other.close();
+    fn merge(&mut self, other: Self) {
         self.classes |= other.classes;
         for (mine, theirs) in self.tallies.iter_mut().zip(other.tallies) {
             mine.asked += theirs.asked;

@@ -141,6 +141,10 @@ pub trait Observer<S: Study>: Send {
         outcome: &S::Outcome,
         next: &S::State,
     );
+    /// Every step from it was seen.
+    fn expanded(&mut self, _: StateId) {}
+    /// A state that is not expanded because it lies at the bound of the depth.
+    fn at_bound(&mut self, _: StateId, _: &S::State) {}
     /// Takes over what another thread's observer saw, in any order.
     fn merge(&mut self, other: Self)
     where

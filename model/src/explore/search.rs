@@ -110,12 +110,7 @@ fn search<S: Study, O: Observer<S>>(
     loop {
         let depth = exploration.levels.len() - 2;
         if options.budget.depth.is_some_and(|most| depth >= most as usize) {
-            let frontier = exploration.expanded < exploration.found();
-            return if frontier {
-                End::Depth(options.budget.depth.unwrap_or(0))
-            } else {
-                End::Complete
-            };
+            return look_at_bound(exploration, options, seen);
         }
         let level_end = exploration.found();
         while exploration.expanded < level_end {
@@ -134,6 +129,29 @@ fn search<S: Study, O: Observer<S>>(
         }
         exploration.levels.push(exploration.found());
     }
+}
+
+/// Shows the states that will not be expanded.
+fn look_at_bound<S: Study, O: Observer<S>>(
+    exploration: &Exploration<S>,
+    options: &Options<'_>,
+    seen: &mut O,
+) -> End {
+    let mut at = exploration.expanded;
+    let looked = catch_unwind(AssertUnwindSafe(|| {
+        for id in exploration.expanded..exploration.found() {
+            let look = ((id - exploration.expanded) as usize).is_multiple_of(WATCH_EVERY);
+            if look && !(options.watch)(&exploration.progress()) {
+                return End::Stopped;
+            }
+            at = id;
+            seen.at_bound(id, exploration.store.state(id));
+        }
+        End::Depth(options.budget.depth.unwrap_or(0))
+    }));
+    looked.unwrap_or_else(|panic| {
+        End::Panicked(Panic { message: message(panic.as_ref()), state: at, action: None })
+    })
 }
 
 /// What one thread found in its part of a block.
@@ -182,9 +200,6 @@ fn expand_block<S: Study, O: Observer<S>>(
         seen.merge(part.observer);
         exploration.transitions += part.transitions;
         exploration.enabled.iter_mut().zip(part.enabled).for_each(|(sum, count)| *sum += count);
-        if let (None, Some(panic)) = (&end, part.failure) {
-            end = Some(End::Panicked(panic));
-        }
         for (hash, state, parent, action) in part.candidates {
             if end.is_some() {
                 break;
@@ -192,8 +207,10 @@ fn expand_block<S: Study, O: Observer<S>>(
             if let Some(most) = options.budget.bytes
                 && exploration.store.bytes_to_grow() > most
             {
-                end = Some(End::Bytes);
-                break;
+                if exploration.store.find_hashed(hash, &state).is_none() {
+                    end = Some(End::Bytes);
+                }
+                continue;
             }
             if options.budget.states.is_some_and(|most| exploration.len() >= most) {
                 if exploration.store.find_hashed(hash, &state).is_none() {
@@ -204,6 +221,11 @@ fn expand_block<S: Study, O: Observer<S>>(
             if let Inserted::Full = exploration.store.insert(hash, state, Some((parent, action))) {
                 end = Some(End::States);
             }
+        }
+        // One thread would not have come to the parts that follow.
+        if let Some(panic) = part.failure {
+            end = end.or(Some(End::Panicked(panic)));
+            break;
         }
     }
     end.map_or(Ok(()), Err)
@@ -266,6 +288,7 @@ fn expand_part<S: Study, O: Observer<S>>(
                     part.candidates.push((hash, next, id, number as u16));
                 }
             }
+            part.observer.expanded(id);
         }
     }));
     if let Err(panic) = expanded {
