@@ -1,6 +1,7 @@
 //! The generated parts of `docs/studies` are what the studies say today.
 //!
 //! `UPDATE_DOCS=1 cargo test -p statusquo --test docs` writes them anew; read the diff.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::{fs, path::Path};
 

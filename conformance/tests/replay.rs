@@ -1,12 +1,12 @@
 //! Suites on systems: what agrees, what must not, and what happens to a system that misbehaves.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
 use statusquo::{
     generate::{Coverage, CoverageError, Criterion, Cut, generate, recount},
     replay::{
-        self, Factory, Fault, Observed, Options, System, Verdict, explain, minimise, replay,
-        replay_one,
+        Factory, Fault, Observed, Options, System, Verdict, explain, minimise, replay, replay_one,
     },
     studies::Replayable,
     systems::model::ModelFactory,

@@ -23,7 +23,10 @@ fn agree<F: Family>() {
     // The largest scope for the largest design and for ours.
     for design in F::designs().iter().rev().take(2) {
         let study = F::study(design, &F::scopes()[0]);
-        assert!(second_opinion::compare(&study, NonZeroUsize::MIN).unwrap().states > 10_000);
+        assert!(
+            second_opinion::compare(&study, NonZeroUsize::MIN).expect("both engines agree").states
+                > 10_000
+        );
     }
 }
 
