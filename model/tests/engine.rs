@@ -1,99 +1,21 @@
 //! The engine on small graphs: what others get wrong, and every answer it can give.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod common;
+mod random;
+
 use std::{
     num::NonZeroUsize,
     sync::atomic::{AtomicUsize, Ordering},
 };
 
+use common::{Graph, property};
 use statusquo_model::{
     check::{self, Fault, Report, Verdict},
     equivalence::{Difference, difference},
     explore::{Budget, End, ExploreError, Options, explore},
-    study::{Blocked, Judgement, Law, Party, Property, Step, Study, View},
+    study::{Judgement, Law, Party, Property, Step, Study, View},
 };
-
-/// A graph as a study: action `a` of a state takes its edge number `a`.
-#[derive(Clone, Debug)]
-struct Graph {
-    initial: Vec<u32>,
-    /// From, action, outcome, to.
-    edges: Vec<(u32, u8, u8, u32)>,
-    actions: u8,
-    laws: fn() -> Vec<Property<Graph>>,
-    /// After action 9 users expect this state.
-    undisturbed: u32,
-    panics_at: Option<u32>,
-}
-
-impl Graph {
-    fn new(edges: &[(u32, u8, u8, u32)], laws: fn() -> Vec<Property<Graph>>) -> Self {
-        let actions = edges.iter().map(|edge| edge.1 + 1).max().unwrap_or(1);
-        Graph {
-            initial: vec![0],
-            edges: edges.to_vec(),
-            actions,
-            laws,
-            undisturbed: 0,
-            panics_at: None,
-        }
-    }
-
-    fn check(&self) -> Report<Graph> {
-        check::check(self, &Options::default(), |_| true).unwrap()
-    }
-}
-
-impl Study for Graph {
-    type State = u32;
-    type Action = u8;
-    type Outcome = u8;
-
-    fn initial(&self) -> Vec<u32> {
-        self.initial.clone()
-    }
-
-    fn alphabet(&self) -> Vec<u8> {
-        (0..self.actions).collect()
-    }
-
-    fn step(&self, state: &u32, action: u8) -> Step<Self> {
-        assert_ne!(self.panics_at, Some(*state), "the study is broken");
-        let edge = self.edges.iter().find(|edge| edge.0 == *state && edge.1 == action);
-        edge.map(|edge| (edge.2, edge.3)).ok_or(Blocked("there is no such edge"))
-    }
-
-    fn party(&self, _: u8) -> Party {
-        Party::World
-    }
-
-    fn is_disruption(&self, action: u8) -> bool {
-        action == 9
-    }
-
-    fn undisturbed(&self, _: &u32, _: u8) -> u32 {
-        self.undisturbed
-    }
-
-    fn properties(&self) -> Vec<Property<Self>> {
-        (self.laws)()
-    }
-
-    fn view(&self, state: &u32) -> View {
-        vec![("state".to_owned(), state.to_string())]
-    }
-}
-
-/// Two graphs are compared by what they do.
-impl PartialEq for Graph {
-    fn eq(&self, other: &Self) -> bool {
-        self.edges == other.edges && self.initial == other.initial
-    }
-}
-
-fn property(name: &'static str, law: Law<Graph>) -> Property<Graph> {
-    Property { name, source: "test", law }
-}
 
 fn never(bad: fn(u32) -> bool, state: u32) -> Judgement {
     Judgement::when(true, !bad(state))
@@ -425,4 +347,186 @@ fn two_machines_differ_where_they_differ_and_are_else_equivalent() {
     let unrolled = Graph { edges: unrolled.to_vec(), ..one.clone() };
     let found = difference(&one, &unrolled, &Options::default()).unwrap();
     assert!(matches!(found, Difference::Equivalent { pairs: 3 }));
+}
+
+fn explored(graph: &Graph, threads: usize, budget: Budget) -> Report<Graph> {
+    let threads = NonZeroUsize::new(threads).unwrap();
+    let options = Options { threads, budget, ..Options::default() };
+    check::check(graph, &options, |_| true).unwrap()
+}
+
+#[test]
+fn t7_a_state_at_the_last_depth_is_judged() {
+    fn laws() -> Vec<Property<Graph>> {
+        vec![
+            property("p", Law::Always(|_, s| never(|s| s == 3, *s))),
+            property("reached", Law::Sometimes(|_, s| *s == 3)),
+            property("step", Law::AlwaysStep(|_, _, _, _, after| never(|s| s == 3, *after))),
+        ]
+    }
+    let path = Graph::new(&[(0, 0, 0, 1), (1, 0, 0, 2), (2, 0, 0, 3), (3, 0, 0, 4)], laws);
+    let within = |depth| {
+        let report = explored(&path, 1, Budget { depth: Some(depth), ..Budget::default() });
+        let mut answers = report.answers.into_iter().map(|answer| answer.verdict);
+        [answers.next().unwrap(), answers.next().unwrap(), answers.next().unwrap()]
+    };
+    let [state, reached, step] = within(2);
+    assert_eq!([state, step], [Verdict::HoldsUpTo { depth: 2 }, Verdict::HoldsUpTo { depth: 2 }]);
+    assert_eq!(reached, Verdict::OutOfBudget { of: "depth", states: 3 });
+    let [state, reached, step] = within(3);
+    assert_eq!((state.trace_len(), reached, step.trace_len()), (Some(3), Verdict::Holds, Some(3)));
+}
+
+#[test]
+fn d_a_bound_does_not_claim_more_than_was_looked_at() {
+    fn laws() -> Vec<Property<Graph>> {
+        vec![property("goes on", Law::NoDeadlock)]
+    }
+    let path = Graph::new(&[(0, 0, 0, 1), (1, 0, 0, 2)], laws);
+    let within = |depth| {
+        let budget = Budget { depth: Some(depth), ..Budget::default() };
+        explored(&path, 1, budget).answers.remove(0).verdict
+    };
+    // Whether a run gets stuck after two steps is seen by trying a third.
+    assert_eq!(within(0), Verdict::OutOfBudget { of: "depth", states: 1 });
+    assert_eq!(within(2), Verdict::HoldsUpTo { depth: 1 });
+    assert_eq!(within(3).trace_len(), Some(2));
+}
+
+#[test]
+fn pan_a_panic_is_not_a_deadlock() {
+    fn laws() -> Vec<Property<Graph>> {
+        vec![
+            property("goes on", Law::NoDeadlock),
+            property("never asked", Law::Sometimes(|_, _| false)),
+        ]
+    }
+    let graph = Graph { panics_at: Some(1), ..Graph::new(&[(0, 0, 0, 1), (1, 0, 0, 0)], laws) };
+    for answer in graph.check().answers {
+        let Verdict::NotChecked { why } = answer.verdict else { panic!("{}", answer.verdict) };
+        assert!(why.contains("the study panicked: ") && why.contains("the study is broken"));
+    }
+}
+
+#[test]
+fn pan_a_panic_while_a_state_is_judged_is_reported() {
+    fn laws() -> Vec<Property<Graph>> {
+        vec![property(
+            "p",
+            Law::Always(|_, s| if *s == 2 { panic!("in the law") } else { Judgement::Holds }),
+        )]
+    }
+    let path = Graph::new(&[(0, 0, 0, 1), (1, 0, 0, 2), (2, 0, 0, 3)], laws);
+    for depth in [None, Some(2)] {
+        let report = explored(&path, 1, Budget { depth, ..Budget::default() });
+        let End::Panicked(panic) = report.exploration.end() else { panic!("{report:?}") };
+        assert_eq!((panic.message.as_str(), panic.state, panic.action), ("in the law", 2, None));
+        assert!(matches!(report.answers[0].verdict, Verdict::NotChecked { .. }));
+    }
+}
+
+#[test]
+fn t9_a_panic_or_a_budget_ends_the_search_at_one_place() {
+    fn laws() -> Vec<Property<Graph>> {
+        vec![
+            property("late", Law::Always(|_, s| never(|s| s == 1900, *s))),
+            property(
+                "late step",
+                Law::AlwaysStep(|_, before, _, _, _| never(|s| s == 1900, *before)),
+            ),
+            property("goes on", Law::NoDeadlock),
+        ]
+    }
+    // Two thousand beginnings, each of which leads on to two of two thousand more states.
+    let edges: Vec<_> = (1..=2000)
+        .flat_map(|state| {
+            [(state, 0, 0, 2001 + (state * 7) % 2000), (state, 1, 0, 2001 + (state * 3) % 2000)]
+        })
+        .collect();
+    let fan = Graph { initial: (1..=2000).collect(), ..Graph::new(&edges, laws) };
+    let budgets = [
+        Budget { states: Some(2500), ..Budget::default() },
+        Budget { bytes: Some(500_000), ..Budget::default() },
+        Budget { depth: Some(1), ..Budget::default() },
+        Budget::default(),
+    ];
+    for panics_at in [None, Some(5), Some(700), Some(1500), Some(2600)] {
+        for budget in budgets {
+            let graph = Graph { panics_at, ..fan.clone() };
+            let run = |threads| {
+                let report = explored(&graph, threads, budget);
+                let found = &report.exploration;
+                let states: Vec<u32> = (0..found.len() as u32).map(|id| *found.state(id)).collect();
+                let answers: Vec<_> = report
+                    .answers
+                    .iter()
+                    .map(|answer| (answer.asked, answer.verdict.clone()))
+                    .collect();
+                (states, found.transitions(), found.end().clone(), answers)
+            };
+            let once = run(1);
+            for threads in [2, 3, 7] {
+                let again = run(threads);
+                assert_eq!(
+                    (once.0.len(), once.1, &once.2, &once.3),
+                    (again.0.len(), again.1, &again.2, &again.3),
+                    "{panics_at:?} {budget:?}"
+                );
+                assert!(once.0 == again.0);
+            }
+        }
+    }
+}
+
+fn transparent() -> Vec<Property<Graph>> {
+    vec![property("transparent", Law::Transparent(|_, _| true))]
+}
+
+#[test]
+fn nobody_notices_where_nobody_observes() {
+    let edges = [(0, 0, 0, 1), (1, 0, 1, 2)];
+    let graph = Graph { disruptions: [0].into(), ..Graph::new(&edges, transparent) };
+    assert_eq!(graph.check().answers[0].verdict, Verdict::Holds);
+}
+
+/// One reachable state, where users expect the first of very many others.
+fn expected_elsewhere() -> Graph {
+    let mut edges: Vec<_> = (100..3_000).map(|at| (at, 0, 0, at + 1)).collect();
+    edges.extend([(0, 9, 0, 1), (0, 0, 0, 0), (1, 0, 0, 1)]);
+    Graph { undisturbed: vec![100], actions: 10, ..Graph::new(&edges, transparent) }
+}
+
+#[test]
+fn t6_states_that_are_only_expected_use_up_the_budget() {
+    let graph = expected_elsewhere();
+    assert_eq!(graph.check().answers[0].verdict.trace_len(), Some(1 + 2_901));
+    let with = |budget| explored(&graph, 1, budget).answers.remove(0).verdict;
+    let states = with(Budget { states: Some(1000), ..Budget::default() });
+    assert!(matches!(states, Verdict::OutOfBudget { of: "states", .. }), "{states}");
+    let bytes = with(Budget { bytes: Some(300_000), ..Budget::default() });
+    assert!(matches!(bytes, Verdict::OutOfBudget { of: "bytes", .. }), "{bytes}");
+    let calls = AtomicUsize::new(0);
+    let watch = |_: &_| calls.fetch_add(1, Ordering::Relaxed) < 5;
+    let options = Options { watch: &watch, ..Options::default() };
+    let verdict = check::check(&graph, &options, |_| true).unwrap().answers.remove(0).verdict;
+    assert!(matches!(verdict, Verdict::OutOfBudget { of: "time", .. }), "{verdict}");
+}
+
+#[test]
+fn pan_a_panic_after_the_search_is_an_answer_too() {
+    fn laws() -> Vec<Property<Graph>> {
+        let from = |_: &_, _: &_| panic!("in the law");
+        vec![
+            property("transparent", Law::Transparent(|_, _| true)),
+            property("possible", Law::AlwaysPossible { from, goal: |_, _| true }),
+            property("comes", Law::LeadsTo { from, goal: |_, _| true, fair: |_, _| true }),
+            property("goes on", Law::NoDeadlock),
+        ]
+    }
+    let report = Graph { panics_at: Some(100), laws, ..expected_elsewhere() }.check();
+    for (answer, message) in report.answers.iter().zip(["is broken", "in the law", "in the law"]) {
+        let Verdict::NotChecked { why } = &answer.verdict else { panic!("{}", answer.verdict) };
+        assert!(why.starts_with("the study panicked: ") && why.contains(message), "{why}");
+    }
+    assert!(matches!(report.answers[3].verdict, Verdict::Violated(_)));
 }

@@ -4,13 +4,16 @@ mod judge;
 mod liveness;
 mod verdict;
 
-use std::num::NonZeroUsize;
+use std::{
+    num::NonZeroUsize,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
 
 use self::judge::Judge;
 pub use self::verdict::{Counterexample, Fault, Seen, Told, Verdict};
 use crate::{
     equivalence,
-    explore::{Edges, End, Exploration, ExploreError, Options, StateId, explore_with},
+    explore::{self, Edges, End, Exploration, ExploreError, Options, StateId, explore_with},
     study::{Law, Property, Study},
 };
 
@@ -62,43 +65,40 @@ pub fn check<S: Study>(
         explore_with(study, options, || Judge::new(study, &properties, study.alphabet()))?;
     let edges = (*exploration.end() == End::Complete && properties.iter().any(needs_edges))
         .then(|| exploration.edges(options.threads));
-    let mut noticed = edges.as_ref().map(|edges| transparency(&exploration, edges, &properties));
+    let mut noticed =
+        edges.as_ref().map(|edges| transparency(&exploration, edges, &properties, options));
     let answers = properties
         .iter()
         .enumerate()
         .map(|(number, property)| {
-            let asked;
-            let verdict = match (&property.law, &edges) {
+            let (asked, verdict) = match (&property.law, &edges) {
                 (Law::Always(_) | Law::AlwaysStep(_) | Law::Sometimes(_) | Law::NoDeadlock, _) => {
-                    asked = judge.asked(number);
-                    judge.verdict(number, &property.law, &exploration)
+                    let verdict = judge.verdict(number, &property.law, &exploration);
+                    (judge.asked(number), verdict)
                 }
-                (_, None) => {
-                    asked = 0;
-                    Verdict::of_truncation(exploration.end(), exploration.len())
-                }
+                (_, None) => (0, Verdict::of_truncation(exploration.end(), exploration.len())),
                 (Law::Transparent(_), Some(_)) => {
-                    let law = noticed.as_mut().and_then(|laws| laws[number].take());
-                    (asked, _) = law.as_ref().map_or((0, ()), |law| (law.asked, ()));
-                    match law.and_then(|law| law.noticed) {
-                        Some(noticed) => Verdict::Violated(Box::new(noticed)),
-                        None => Verdict::of_silence(&End::Complete, exploration.len(), asked),
-                    }
+                    let judged = match &mut noticed {
+                        Some(Ok(laws)) => Ok(laws[number].take()),
+                        Some(Err(why)) => Err(why.clone()),
+                        None => Ok(None),
+                    };
+                    let judged =
+                        judged.map(|law| law.map_or((0, None), |law| (law.asked, law.noticed)));
+                    answer(&exploration, judged)
                 }
                 (Law::AlwaysPossible { from, goal }, Some(edges)) => {
-                    let (count, trap) =
-                        liveness::always_possible(&exploration, edges, *from, *goal);
-                    asked = count;
-                    found(&exploration, trap.map(|state| (state, Fault::Trap)), asked)
+                    let judged = caught(|| {
+                        let (asked, trap) =
+                            liveness::always_possible(&exploration, edges, *from, *goal);
+                        (asked, trap.map(|state| demonstrate(&exploration, state, Fault::Trap)))
+                    });
+                    answer(&exploration, judged)
                 }
                 (Law::LeadsTo { from, goal, fair }, Some(edges)) => {
-                    let (count, lasso) =
-                        liveness::leads_to(&exploration, edges, *from, *goal, *fair);
-                    asked = count;
-                    match lasso {
-                        Some(lasso) => Verdict::Violated(Box::new(lasso)),
-                        None => Verdict::of_silence(&End::Complete, exploration.len(), asked),
-                    }
+                    let judged =
+                        caught(|| liveness::leads_to(&exploration, edges, *from, *goal, *fair));
+                    answer(&exploration, judged)
                 }
             };
             Answer {
@@ -127,7 +127,8 @@ fn transparency<S: Study>(
     exploration: &Exploration<S>,
     edges: &Edges<S::Outcome>,
     properties: &[Property<S>],
-) -> Vec<Option<equivalence::Transparency<S>>> {
+    options: &Options<'_>,
+) -> Result<Vec<Option<equivalence::Transparency<S>>>, Verdict<S>> {
     let laws: Vec<_> = properties
         .iter()
         .map(|property| match property.law {
@@ -135,7 +136,27 @@ fn transparency<S: Study>(
             _ => None,
         })
         .collect();
-    equivalence::transparency(exploration, edges, &laws)
+    let judged = caught(|| equivalence::transparency(exploration, edges, &laws, options))?;
+    judged.map_err(|end| Verdict::of_truncation(&end, exploration.len()))
+}
+
+/// A panic is an answer here too: the search met only the reachable states, and no law's predicates.
+fn caught<S: Study, T>(judge: impl FnOnce() -> T) -> Result<T, Verdict<S>> {
+    catch_unwind(AssertUnwindSafe(judge)).map_err(|panic| Verdict::NotChecked {
+        why: format!("the study panicked: {}", explore::message(panic.as_ref())),
+    })
+}
+
+/// How often a law was asked on a complete graph, and what came of it.
+fn answer<S: Study>(
+    exploration: &Exploration<S>,
+    judged: Result<(u64, Option<Counterexample<S>>), Verdict<S>>,
+) -> (u64, Verdict<S>) {
+    match judged {
+        Ok((asked, Some(shown))) => (asked, Verdict::Violated(Box::new(shown))),
+        Ok((asked, None)) => (asked, Verdict::of_silence(&End::Complete, exploration.len(), asked)),
+        Err(verdict) => (0, verdict),
+    }
 }
 
 fn found<S: Study>(

@@ -21,7 +21,7 @@ pub struct Minimal {
 
 /// Minimises a complete machine.
 pub fn minimise<S: Study>(exploration: &Exploration<S>, edges: &Edges<S::Outcome>) -> Minimal {
-    let mut table = Table { columns: edges.actions(), ..Table::default() };
+    let mut table = Table { states: edges.states(), columns: edges.actions(), ..Table::default() };
     for id in 0..edges.states() as StateId {
         for action in 0..edges.actions() {
             let (target, outcome) = edges.step(id, action).unwrap_or((BLOCKED, BLOCKED));

@@ -8,6 +8,8 @@ use rustc_hash::FxHasher;
 /// Steps by state and column: where they lead, and what is observed. [`BLOCKED`] where not enabled.
 #[derive(Debug, Default)]
 pub(super) struct Table {
+    /// Rows: there may be no columns to count them by.
+    pub(super) states: usize,
     pub(super) columns: usize,
     pub(super) targets: Vec<u32>,
     pub(super) observed: Vec<u32>,
@@ -17,10 +19,6 @@ pub(super) struct Table {
 pub(super) const BLOCKED: u32 = u32::MAX;
 
 impl Table {
-    pub(super) fn states(&self) -> usize {
-        self.targets.len().checked_div(self.columns).unwrap_or(0)
-    }
-
     pub(super) fn targets_of(&self, state: u32) -> &[u32] {
         &self.targets[state as usize * self.columns..][..self.columns]
     }
@@ -43,7 +41,7 @@ pub(super) struct Refinement<'t> {
 impl<'t> Refinement<'t> {
     /// Everything in one class.
     pub(super) fn new(table: &'t Table) -> Self {
-        let classes = vec![0; table.states()];
+        let classes = vec![0; table.states];
         Refinement { table, classes, count: 1, length: 0 }
     }
 

@@ -8,7 +8,7 @@ use rustc_hash::FxBuildHasher;
 use super::refine::{BLOCKED, Refinement, Table};
 use crate::{
     check::{Counterexample, Fault, Seen, Told, run},
-    explore::{Edges, Exploration, StateId},
+    explore::{Edges, End, Exploration, Options, Progress, StateId},
     study::{Blocked, Selects, Study},
 };
 
@@ -31,19 +31,26 @@ struct Pair {
     undisturbed: u32,
 }
 
+/// States expected and not reachable that are followed between two looks at the watch.
+const WATCH_EVERY: usize = 64;
+
 /// Judges each law given (by the disruptions it is about) on a complete graph.
+///
+/// What users expect may not be reachable. Such states count against the budget as well; `Err` says
+/// of what there was too little to follow them all.
 pub fn transparency<S: Study>(
     exploration: &Exploration<S>,
     edges: &Edges<S::Outcome>,
     laws: &[Option<Selects<S>>],
-) -> Vec<Option<Transparency<S>>> {
+    options: &Options<'_>,
+) -> Result<Vec<Option<Transparency<S>>>, End> {
     let mut asked = vec![0; laws.len()];
     if laws.iter().all(Option::is_none) {
-        return laws.iter().map(|_| None).collect();
+        return Ok(laws.iter().map(|_| None).collect());
     }
     let mut graph = Extended::new(exploration, edges);
     let pairs = graph.pairs(laws, &mut asked);
-    graph.close();
+    graph.close(options)?;
 
     let mut refinement = Refinement::new(&graph.table);
     let mut open: Vec<Pair> = pairs;
@@ -67,16 +74,10 @@ pub fn transparency<S: Study>(
         }
     }
     let best: Vec<_> = best.into_iter().map(|found| found.map(|(_, pair)| pair)).collect();
-    laws.iter()
-        .zip(asked)
-        .zip(best)
-        .map(|((law, asked), best)| {
-            law.map(|_| Transparency {
-                asked,
-                noticed: best.and_then(|pair| graph.demonstrate(pair)),
-            })
-        })
-        .collect()
+    let judged = laws.iter().zip(asked).zip(best).map(|((law, asked), best)| {
+        law.map(|_| Transparency { asked, noticed: best.and_then(|pair| graph.demonstrate(pair)) })
+    });
+    Ok(judged.collect())
 }
 
 /// The reachable states and those that users expect, with the steps that are not disruptions.
@@ -204,9 +205,25 @@ impl<'e, S: Study> Extended<'e, S> {
     }
 
     /// Follows the expected states wherever observers can lead them.
-    fn close(&mut self) {
+    fn close(&mut self, options: &Options<'_>) -> Result<(), End> {
         let mut at = 0;
         while at < self.shadows.len() {
+            if let Some(most) = options.budget.states
+                && self.exploration.len() + self.shadows.len() > most
+            {
+                return Err(End::States);
+            }
+            if options.budget.bytes.is_some_and(|most| self.bytes() > most) {
+                return Err(End::Bytes);
+            }
+            let progress = Progress {
+                states: self.exploration.len() + self.shadows.len(),
+                frontier: self.shadows.len() - at,
+                depth: self.exploration.depth(),
+            };
+            if at.is_multiple_of(WATCH_EVERY) && !(options.watch)(&progress) {
+                return Err(End::Stopped);
+            }
             let state = self.shadows[at].clone();
             for action in self.observers.clone() {
                 let step =
@@ -220,6 +237,16 @@ impl<'e, S: Study> Extended<'e, S> {
             }
             at += 1;
         }
+        self.table.states = self.exploration.len() + self.shadows.len();
+        Ok(())
+    }
+
+    /// Bytes held for states that are expected and not reachable, and for the search before.
+    fn bytes(&self) -> usize {
+        let row = 2 * size_of::<u32>() * self.observers.len();
+        self.exploration.bytes()
+            + self.numbers.allocation_size()
+            + self.shadows.len() * (size_of::<S::State>() + row)
     }
 
     fn demonstrate(&self, pair: Pair) -> Option<Counterexample<S>> {

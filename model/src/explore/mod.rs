@@ -12,6 +12,7 @@ mod store;
 
 use std::{fmt, num::NonZeroUsize};
 
+pub(crate) use self::search::message;
 use self::store::Store;
 pub use self::{edges::Edges, search::explore_with};
 use crate::study::Study;
