@@ -400,14 +400,16 @@ impl Machine {
         }
     }
 
-    /// Settles, then waits until something happens or `most` has passed, and settles again.
+    /// Settles; if there was nothing to do, waits until something happens or `most` has passed, and
+    /// settles again.
     #[expect(clippy::disallowed_methods, reason = "the shell is where time enters")]
     pub fn turn(&mut self, guest: &mut Guest, most: Option<Duration>) -> io::Result<bool> {
         let settled = self.settle(guest, Instant::now())?;
         let deadline =
             self.chardevs.values().filter_map(|chardev| chardev.backend.deadline()).min();
         let due = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        let wait = [due, most].into_iter().flatten().min();
+        let wait =
+            if settled { Some(Duration::ZERO) } else { [due, most].into_iter().flatten().min() };
         let mut fds: Vec<PollFd<'_>> = self
             .chardevs
             .iter()
