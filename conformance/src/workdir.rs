@@ -4,7 +4,7 @@
 use std::{
     io,
     path::{Path, PathBuf},
-    sync::Mutex,
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use signal_hook::{
@@ -13,25 +13,26 @@ use signal_hook::{
 };
 use tempfile::TempDir;
 
-static ROOT: Mutex<Option<TempDir>> = Mutex::new(None);
+static ROOT: Mutex<Root> = Mutex::new(Root::Unasked);
 
-/// The directory, made when it is first asked for.
-pub fn root() -> io::Result<PathBuf> {
-    let mut root = ROOT.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    if root.is_none() {
-        *root = Some(tempfile::Builder::new().prefix("statusquo-").tempdir()?);
-    }
-    root.as_ref()
-        .map(TempDir::path)
-        .map(Path::to_owned)
-        .ok_or_else(|| io::Error::other("no directory"))
+/// Attempts to empty a directory in which others may still be making files.
+const ATTEMPTS_MAX: u32 = 100;
+
+enum Root {
+    Unasked,
+    Made(TempDir),
+    /// The process is about to end: a replay that is still running must not make it anew.
+    Closed,
 }
 
-/// Removes it with all that is in it.
+/// The directory, made when it is first asked for. An error once it was removed.
+pub fn root() -> io::Result<PathBuf> {
+    made(&mut lock(&ROOT))
+}
+
+/// Removes it with all that is in it, for good.
 pub fn remove() {
-    let root = ROOT.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
-    // If it cannot be removed there is nobody left to tell.
-    drop(root);
+    close(&mut lock(&ROOT));
 }
 
 /// From here on an interrupted process removes it too, and exits as the signal asks.
@@ -44,4 +45,81 @@ pub fn remove_when_interrupted() -> io::Result<()> {
         }
     })?;
     Ok(())
+}
+
+fn lock(root: &Mutex<Root>) -> MutexGuard<'_, Root> {
+    root.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn made(root: &mut Root) -> io::Result<PathBuf> {
+    if let Root::Unasked = root {
+        *root = Root::Made(tempfile::Builder::new().prefix("statusquo-").tempdir()?);
+    }
+    match root {
+        Root::Made(dir) => Ok(dir.path().to_owned()),
+        Root::Unasked | Root::Closed => Err(io::Error::other("the process is ending")),
+    }
+}
+
+fn close(root: &mut Root) {
+    if let Root::Made(dir) = std::mem::replace(root, Root::Closed) {
+        remove_busy(&dir.keep());
+    }
+}
+
+/// Replays that nobody waits for may still be making files. Where the directory was moved away they find
+/// no place for another; what they were about to make meanwhile goes with a further attempt.
+fn remove_busy(dir: &Path) {
+    let moved = dir.with_extension("removed");
+    let dir = if std::fs::rename(dir, &moved).is_ok() { &moved } else { dir };
+    for _ in 0..ATTEMPTS_MAX {
+        if std::fs::remove_dir_all(dir).is_ok() || !dir.exists() {
+            return;
+        }
+        std::thread::yield_now();
+    }
+    eprintln!("warning: {} could not be removed", dir.display());
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn what_was_removed_is_not_made_again() {
+        let mut root = Root::Unasked;
+        let path = made(&mut root).unwrap();
+        assert_eq!(made(&mut root).unwrap(), path);
+        fs::create_dir(path.join("replay")).unwrap();
+        close(&mut root);
+        assert!(!path.exists());
+        assert_eq!(made(&mut root).unwrap_err().to_string(), "the process is ending");
+        close(&mut root);
+    }
+
+    #[test]
+    fn a_directory_that_is_still_written_to_is_removed() {
+        let mut root = Root::Unasked;
+        let path = made(&mut root).unwrap();
+        std::thread::scope(|scope| {
+            let writer = scope.spawn(|| {
+                // A replay that was given up: it makes files until it can no more.
+                for number in 0_u32.. {
+                    let dir = path.join(number.to_string());
+                    if fs::create_dir(&dir)
+                        .and_then(|()| fs::write(dir.join("socket"), b""))
+                        .is_err()
+                        && !path.exists()
+                    {
+                        break;
+                    }
+                }
+            });
+            close(&mut root);
+            writer.join().unwrap();
+        });
+        assert!(!path.exists() && !path.with_extension("removed").exists());
+    }
 }

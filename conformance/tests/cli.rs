@@ -150,23 +150,66 @@ fn the_same_json_at_any_number_of_threads() {
 fn json_is_as_its_schema_says() {
     let schema: serde_json::Value =
         serde_json::from_str(include_str!("../schema/report.schema.json")).unwrap();
-    let ran = run(&["check", "chardev", "--scope", "agent", "--format", "json"]);
-    let report: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
-    let keys = |value: &serde_json::Value| -> Vec<String> {
-        value.as_object().unwrap().keys().cloned().collect()
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let commands: [&[&str]; 8] = [
+        &["check", "chardev", "--scope", "agent"],
+        &["check", "chardev", "--scope", "server", "--design", "qemu-7.2"],
+        &["check", "chardev", "--scope", "unbounded", "--max-states", "1000"],
+        &["compare", "chardev", "--scope", "agent"],
+        &["compare", "chardev", "--scope", "agent", "--designs", "no-replay,replay-in-load"],
+        &["generate", "chardev", "--scope", "agent", "--output", "suite.jsonl"],
+        &["replay", "suite.jsonl", "--system", "model", "--on", "qemu-7.2"],
+        &["doctor"],
+    ];
+    let mut last = serde_json::Value::Null;
+    for command in commands {
+        let ran = run_in(dir.path(), &[command, &["--format", "json"]].concat());
+        let printed = serde_json::from_str(&ran.out).unwrap();
+        let wrong: Vec<String> =
+            validator.iter_errors(&printed).map(|error| error.to_string()).collect();
+        assert_eq!(wrong, [""; 0], "{command:?}");
+        last = printed;
+    }
+    // A schema that takes everything would say nothing.
+    last[0].as_object_mut().unwrap().remove("version");
+    assert!(!validator.is_valid(&last));
+}
+
+#[test]
+fn options_that_say_nothing_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let ran =
+        run_in(dir.path(), &["generate", "chardev", "--scope", "null", "--output", "suite.jsonl"]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    let refuses = |args: &[&str], message: &str| {
+        let ran = run_in(dir.path(), args);
+        assert_eq!((ran.code, ran.err.trim_end()), (2, message), "{args:?}");
     };
-    let checked = &schema["$defs"]["checked"];
-    let answer = &schema["$defs"]["answer"];
-    for one in report["checked"].as_array().unwrap() {
-        assert_eq!(keys(one), keys(&checked["properties"]));
-        for answered in one["answers"].as_array().unwrap() {
-            let known = keys(&answer["properties"]);
-            assert!(keys(answered).iter().all(|key| known.contains(key)), "{answered}");
-            let required = answer["required"].as_array().unwrap();
-            assert!(required.iter().all(|key| answered.get(key.as_str().unwrap()).is_some()));
-            let words = answer["properties"]["verdict"]["examples"].as_array().unwrap();
-            assert!(words.contains(&answered["verdict"]), "{answered}");
-        }
+    refuses(
+        &["replay", "chardev", "--scope", "null", "--on", "qemu-7.2"],
+        "error: --on names the design whose model answers: it goes with `--system model`",
+    );
+    for (option, value) in [("--scope", "null"), ("--design", "ours")] {
+        refuses(
+            &["replay", "suite.jsonl", option, value],
+            &format!(
+                "error: {option} goes with a study's name; the traces of a file say themselves what they are of"
+            ),
+        );
+    }
+}
+
+#[test]
+fn a_budget_that_is_too_small_exits_with_3_wherever_it_ends() {
+    for args in [
+        &["generate", "chardev", "--max-states", "100"][..],
+        &["replay", "chardev", "--scope", "null", "--max-states", "10"],
+        &["check", "chardev", "--design", "ours", "--max-states", "100"],
+        &["verify", "--max-states", "10"],
+    ] {
+        let ran = run(args);
+        assert_eq!(ran.code, 3, "{args:?}: {}{}", ran.out, ran.err);
     }
 }
 

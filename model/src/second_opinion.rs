@@ -72,6 +72,12 @@ impl<S: Study> SecondOpinion<S> {
         }
     }
 
+    /// Asks nothing: states are counted and that is all.
+    pub fn only_counting(mut self) -> Self {
+        self.questions.clear();
+        self
+    }
+
     /// For the Explorer, which has no use for a property that keeps the search going.
     fn for_explorer(mut self) -> Self {
         self.complete = false;

@@ -31,6 +31,12 @@ pub trait Study: Clone + Send + Sync + 'static {
     /// A refused request is an outcome. `Err` is only for what the world cannot do, and says why.
     fn step(&self, state: &Self::State, action: Self::Action) -> Step<Self>;
 
+    /// Every step of a state at once, for searches that take them all. What it visits is what
+    /// [`Study::step`] gives; a study that can share work between steps does so here.
+    fn steps<'a>(&'a self, alphabet: &'a [Self::Action]) -> impl Steps<Self> + Send + 'a {
+        OneByOne::new(self, alphabet)
+    }
+
     /// Who acts.
     fn party(&self, action: Self::Action) -> Party;
 
@@ -64,6 +70,38 @@ pub trait Study: Clone + Send + Sync + 'static {
 
 /// The result of one step: what is observed and what comes next, or why it cannot happen.
 pub type Step<S> = Result<(<S as Study>::Outcome, <S as Study>::State), Blocked>;
+
+/// Takes every step of one state after the other. May remember what saves work.
+pub trait Steps<S: Study> {
+    /// Visits each enabled step of `state` in alphabet order: the action's number, what is observed,
+    /// what comes next.
+    fn visit(&mut self, state: &S::State, step: impl FnMut(usize, &S::Outcome, S::State));
+}
+
+/// [`Study::step`] for one action after the other.
+#[derive(Debug)]
+pub struct OneByOne<'a, S: Study> {
+    study: &'a S,
+    alphabet: &'a [S::Action],
+}
+
+impl<'a, S: Study> OneByOne<'a, S> {
+    /// Of these actions.
+    pub fn new(study: &'a S, alphabet: &'a [S::Action]) -> Self {
+        OneByOne { study, alphabet }
+    }
+}
+
+impl<S: Study> Steps<S> for OneByOne<'_, S> {
+    #[inline]
+    fn visit(&mut self, state: &S::State, mut step: impl FnMut(usize, &S::Outcome, S::State)) {
+        for (number, &action) in self.alphabet.iter().enumerate() {
+            if let Ok((outcome, next)) = self.study.step(state, action) {
+                step(number, &outcome, next);
+            }
+        }
+    }
+}
 
 /// Why an action is not enabled: a clause that reads after "because".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -1,6 +1,6 @@
 //! `statusquo generate`.
 
-use std::{fs::File, io::BufWriter};
+use std::{fs::File, io::BufWriter, num::NonZeroUsize};
 
 use anyhow::{Context, bail};
 use clap::Args;
@@ -9,7 +9,7 @@ use statusquo_model::{
     family::{Design, Scope},
 };
 
-use super::{Common, Ended, Output, Which, budget, print_json};
+use super::{Common, Ended, Output, Unfinished, Which, budget, print_json};
 use crate::{
     generate::{Criterion, Cut, generate, recount},
     report,
@@ -28,10 +28,14 @@ pub(super) struct Generate {
     #[arg(long, value_enum, default_value_t = Criterion::Transitions)]
     criterion: Criterion,
     /// Begin a new trace after so many steps
-    #[arg(long, value_name = "STEPS", default_value_t = Cut::default().steps_max)]
-    max_steps: usize,
+    #[arg(long, value_name = "STEPS", default_value_t = default_steps())]
+    max_steps: NonZeroUsize,
     #[command(flatten)]
     output: Output,
+}
+
+fn default_steps() -> NonZeroUsize {
+    NonZeroUsize::new(Cut::default().steps_max).unwrap_or(NonZeroUsize::MIN)
 }
 
 impl Generate {
@@ -55,7 +59,7 @@ impl Visitor for GenerateVisitor<'_> {
             Some(name) => studies::design::<F>(name)?,
             None => studies::ours::<F>(),
         };
-        let cut = Cut { steps_max: asked.max_steps, ..Cut::default() };
+        let cut = Cut { steps_max: asked.max_steps.get(), ..Cut::default() };
         let suite = suite_of::<F>(design, scope, asked.criterion, cut, common)?;
         match &asked.output.output {
             Some(path) => {
@@ -102,10 +106,7 @@ pub(super) fn suite_of<F: Replayable>(
     let exploration = budget::within(common, &what, |options| explore::explore(&study, options))
         .with_context(|| format!("explore {what}"))?;
     if *exploration.end() != End::Complete {
-        bail!(
-            "{what} was not explored to the end ({}), so no suite can be said to cover it; raise the budget",
-            report::end_words(exploration.end())
-        );
+        return Err(Unfinished { what, end: report::end_words(exploration.end()) }.into());
     }
     let edges = exploration.edges(common.threads());
     let mut suite =

@@ -151,7 +151,25 @@ impl Ended {
     }
 }
 
-/// Runs one command. An error is a matter of usage or bad input: exit code 2.
+/// A machine that was not explored to the end, where a part of it is of no use.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{what} was not explored to the end ({end}), so no suite can be said to cover it; raise the budget"
+)]
+pub(crate) struct Unfinished {
+    /// Study, design and scope.
+    what: String,
+    /// What ended the search.
+    end: String,
+}
+
+/// The exit code of a command that failed: 3 where a budget was too small, and 2 for usage and bad input.
+pub fn code_of(error: &anyhow::Error) -> u8 {
+    let unfinished = error.chain().any(|cause| cause.is::<Unfinished>());
+    if unfinished { Ended::Incomplete.code() } else { 2 }
+}
+
+/// Runs one command. What an error means for the exit code, [`code_of`] says.
 pub fn run(cli: Cli) -> anyhow::Result<Ended> {
     let Cli { command, common } = cli;
     match command {

@@ -75,9 +75,19 @@ enum System {
 impl Replay {
     pub(super) fn run(&self, common: &Common) -> anyhow::Result<Ended> {
         let path = Path::new(&self.what);
+        if self.on.is_some() && self.system != System::Model {
+            bail!("--on names the design whose model answers: it goes with `--system model`");
+        }
         if catalogue::names().contains(&self.what.as_str()) {
             studies::visit(&self.what, StudyVisitor { replay: self, common })?
         } else if path.exists() {
+            for (option, value) in [("--scope", &self.scope), ("--design", &self.design)] {
+                if value.is_some() {
+                    bail!(
+                        "{option} goes with a study's name; the traces of a file say themselves what they are of"
+                    );
+                }
+            }
             let study = study_of(path)?;
             let unknown = || {
                 format!("{}: line 1: the traces are of a study that is not here", path.display())

@@ -18,7 +18,7 @@ use statusquo_model::{
 };
 
 use super::{
-    Common, Ended,
+    Common, Ended, Unfinished,
     check::check_one,
     generate::{suite_of, summary},
     print, print_json,
@@ -57,7 +57,9 @@ impl Verify {
             verified.push(studies::visit(name, VerifyVisitor { verify: self, common })??);
         }
         if self.print_pins {
-            return Ok(Ended::AsExpected);
+            // What a search that was cut short counted is not what should be pinned.
+            let complete = verified.iter().flat_map(|one| &one.checked).all(Checked::is_complete);
+            return Ok(if complete { Ended::AsExpected } else { Ended::Incomplete });
         }
         let ended = verified.iter().map(Verified::ended).max().unwrap_or(Ended::Incomplete);
         if let Some(path) = &self.junit {
@@ -96,6 +98,8 @@ struct Verified {
     /// Found and not pinned.
     unexpected: Vec<String>,
     suites: Vec<String>,
+    /// Suites that there are not, and why.
+    unfinished: Vec<String>,
     replayed: Vec<Done>,
     /// Other designs, and whether the suites of ours tell them from ours.
     told_apart: Vec<(&'static str, bool)>,
@@ -114,6 +118,11 @@ impl Visitor for VerifyVisitor<'_> {
             }
         }
         let found: Vec<Pin> = checked.iter().flat_map(Checked::pins).collect();
+        let unfinished: Vec<(&str, &str)> = checked
+            .iter()
+            .filter(|checked| !checked.is_complete())
+            .map(|checked| (checked.design, checked.scope))
+            .collect();
         if verify.print_pins {
             print(
                 "# The expected matrix: design, scope, property, verdict, length of the shortest trace.",
@@ -122,14 +131,20 @@ impl Visitor for VerifyVisitor<'_> {
             found.iter().try_for_each(|pin| print(&pin.to_string()))?;
         }
         let pinned = pins::parse(F::PINS).context("the study's own pins")?;
-        let lines = |pins: &[Pin]| pins.iter().map(Pin::to_string).collect::<BTreeSet<_>>();
-        let (pinned, found) = (lines(&pinned), lines(&found));
+        // A search that was cut short says nothing for its pins, and against them only what it violates.
+        let is_due = |pin: &Pin| !unfinished.contains(&(pin.design.as_str(), pin.scope.as_str()));
+        let counts = |pin: &&Pin| pin.verdict == "violated" || is_due(pin);
+        let found: BTreeSet<String> = found.iter().filter(counts).map(Pin::to_string).collect();
+        let due: BTreeSet<String> =
+            pinned.iter().filter(|pin| is_due(pin)).map(Pin::to_string).collect();
+        let pinned: BTreeSet<String> = pinned.iter().map(Pin::to_string).collect();
         let mut verified = Verified {
             study: F::NAME,
             checked,
-            missing: pinned.difference(&found).cloned().collect(),
+            missing: due.difference(&found).cloned().collect(),
             unexpected: found.difference(&pinned).cloned().collect(),
             suites: Vec::new(),
+            unfinished: Vec::new(),
             replayed: Vec::new(),
             told_apart: Vec::new(),
         };
@@ -140,7 +155,15 @@ impl Visitor for VerifyVisitor<'_> {
         let mut apart = BTreeSet::new();
         let options = Options { jobs: common.threads().get(), ..Options::default() };
         for &scope in &scopes {
-            let suite = suite_of::<F>(ours, scope, Criterion::Transitions, Cut::default(), common)?;
+            let suite = suite_of::<F>(ours, scope, Criterion::Transitions, Cut::default(), common);
+            let suite = match suite {
+                Ok(suite) => suite,
+                Err(error) if error.is::<Unfinished>() => {
+                    verified.unfinished.push(error.to_string());
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
             verified.suites.push(summary(&suite.header));
             let study = F::study(ours, scope);
             let on = |name: &str, factory: Arc<dyn Factory<F::Study>>, explained| {
@@ -178,15 +201,17 @@ impl Verified {
         } else {
             Ended::AsExpected
         };
-        let complete = if self.checked.iter().all(Checked::is_complete) {
+        let whole = self.unfinished.is_empty();
+        let complete = if whole && self.checked.iter().all(Checked::is_complete) {
             Ended::AsExpected
         } else {
             Ended::Incomplete
         };
-        let blind = if self.told_apart.iter().all(|(_, told)| *told) {
-            Ended::AsExpected
-        } else {
-            Ended::Violated
+        let blind = match (self.told_apart.iter().all(|(_, told)| *told), whole) {
+            (true, _) => Ended::AsExpected,
+            // A suite that is not there might have told.
+            (false, false) => Ended::Incomplete,
+            (false, true) => Ended::Violated,
         };
         let replayed = self.replayed.iter().map(Done::ended).max().unwrap_or(Ended::Incomplete);
         [pins, complete, blind, replayed].into_iter().max().unwrap_or(Ended::Incomplete)
@@ -226,7 +251,13 @@ impl Verified {
         let verdicts: usize = self.checked.iter().map(|checked| checked.answers.len()).sum();
         text.push_str(&format!("\n{verdicts} verdicts, "));
         if self.missing.is_empty() && self.unexpected.is_empty() {
-            text.push_str("all as pinned\n");
+            let searches = self.checked.iter().filter(|checked| !checked.is_complete()).count();
+            match searches {
+                0 => text.push_str("all as pinned\n"),
+                _ => text.push_str(&format!(
+                    "{searches} searches were cut short, the others as pinned\n"
+                )),
+            }
         } else {
             text.push_str(&format!(
                 "{} pinned and not found, {} found and not pinned:\n",
@@ -237,7 +268,8 @@ impl Verified {
             self.unexpected.iter().for_each(|pin| text.push_str(&format!("  + {pin}\n")));
         }
         text.push('\n');
-        self.suites.iter().for_each(|suite| text.push_str(&format!("{suite}\n")));
+        let suites = self.suites.iter().chain(&self.unfinished);
+        suites.for_each(|suite| text.push_str(&format!("{suite}\n")));
         text.push('\n');
         self.replayed.iter().for_each(|done| text.push_str(&format!("{}\n", done.text())));
         let (told, not): (Vec<_>, Vec<_>) = self.told_apart.iter().partition(|(_, told)| *told);
@@ -261,7 +293,8 @@ impl Verified {
             .map(|(name, told)| json!({ "design": name, "diverges": told }))
             .collect();
         json!({
-            "study": self.study, "checked": self.checked, "suites": self.suites, "replayed": replayed,
+            "study": self.study, "checked": self.checked, "suites": self.suites,
+            "unfinished": self.unfinished, "replayed": replayed,
             "told-apart": told, "pinned-and-not-found": self.missing, "found-and-not-pinned": self.unexpected,
         })
     }

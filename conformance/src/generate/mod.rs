@@ -34,7 +34,7 @@ impl Criterion {
 /// How to cut a suite into traces.
 #[derive(Clone, Copy, Debug)]
 pub struct Cut {
-    /// Steps of a trace at most, as far as the access path allows.
+    /// Steps of a trace at most; one whose goal lies further away ends with that goal.
     pub steps_max: usize,
     /// What a reset costs, in steps.
     pub reset_cost: usize,

@@ -19,19 +19,27 @@ pub(super) fn tours<S: Study>(
     let mut walker = Walker::new(exploration, edges, criterion);
     let mut tours = Vec::new();
     while let Some(first) = walker.first_open() {
+        // A trace begins in the first initial state. What only another one leads to stays open, and
+        // whoever counts will say so.
+        let access = match exploration.path(first) {
+            (0, access) => access,
+            _ => match walker.way_to_open(0, usize::MAX) {
+                Some(access) => access,
+                None => break,
+            },
+        };
         let mut tour = Vec::new();
-        let mut at = 0;
-        walker.visit(at);
+        walker.visit(0);
         // The set-up is shared: on the way to the first open goal everything met is covered too.
-        at = walker.follow(exploration.path(first).1, at, &mut tour);
+        let mut at = walker.follow(access, 0, &mut tour);
+        // However far the goal was, a trace covers one at least: the suite comes to an end.
+        let steps_max = cut.steps_max.max(tour.len() + 1);
         loop {
-            at = walker.cover_here(at, &mut tour);
-            if tour.len() >= cut.steps_max {
-                break;
-            }
+            at = walker.cover_here(at, steps_max, &mut tour);
             let Some(next) = walker.first_open() else { break };
             let by_reset = cut.reset_cost + exploration.depth_of(next) as usize;
-            match walker.way_to_open(at, by_reset) {
+            let room = steps_max.saturating_sub(tour.len() + 1);
+            match walker.way_to_open(at, by_reset.min(room)) {
                 Some(way) => at = walker.follow(way, at, &mut tour),
                 None => break,
             }
@@ -147,9 +155,18 @@ impl<'e, O> Walker<'e, O> {
         way.into_iter().fold(from, |at, action| self.take(at, action, tour))
     }
 
-    /// Covers the steps that stay here, then one open step that leads on, and so forth.
-    fn cover_here(&mut self, mut at: StateId, tour: &mut Vec<(StateId, usize)>) -> StateId {
-        while self.criterion == Criterion::Transitions && self.open_at[at as usize] > 0 {
+    /// Covers the steps that stay here, then one open step that leads on, and so forth, until the tour
+    /// has so many steps.
+    fn cover_here(
+        &mut self,
+        mut at: StateId,
+        steps_max: usize,
+        tour: &mut Vec<(StateId, usize)>,
+    ) -> StateId {
+        while self.criterion == Criterion::Transitions
+            && self.open_at[at as usize] > 0
+            && tour.len() < steps_max
+        {
             let edges = self.edges;
             let open =
                 |walker: &Self, action: usize| walker.open[at as usize * edges.actions() + action];
@@ -158,15 +175,15 @@ impl<'e, O> Walker<'e, O> {
                 if !open(self, action) {
                     continue;
                 }
-                if target == at {
+                if target == at && tour.len() < steps_max {
                     self.take(at, action, tour);
-                } else if onward.is_none() {
+                } else if target != at && onward.is_none() {
                     onward = Some(action);
                 }
             }
             match onward {
-                Some(action) => at = self.take(at, action, tour),
-                None => break,
+                Some(action) if tour.len() < steps_max => at = self.take(at, action, tour),
+                _ => break,
             }
         }
         at
@@ -204,5 +221,118 @@ impl<'e, O> Walker<'e, O> {
         }
         way.reverse();
         way
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroUsize;
+
+    use serde::{Deserialize, Serialize};
+    use statusquo_model::{
+        explore::{self, explore},
+        study::{Blocked, Party, Property, Step, View},
+    };
+
+    use super::*;
+    use crate::{
+        generate::{generate, recount},
+        trace::Suite,
+    };
+
+    /// A ring of rooms that is left only onward, with doors that are refused in most of them.
+    #[derive(Clone)]
+    struct Rooms {
+        rooms: u32,
+        doors: u8,
+        initial: Vec<u32>,
+    }
+
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+    enum Action {
+        Onward,
+        Try { door: u8 },
+    }
+
+    impl Study for Rooms {
+        type State = u32;
+        type Action = Action;
+        type Outcome = bool;
+
+        fn initial(&self) -> Vec<u32> {
+            self.initial.clone()
+        }
+
+        fn alphabet(&self) -> Vec<Action> {
+            let doors = (0..self.doors).map(|door| Action::Try { door });
+            std::iter::once(Action::Onward).chain(doors).collect()
+        }
+
+        fn step(&self, room: &u32, action: Action) -> Step<Self> {
+            let half = self.rooms / 2;
+            match action {
+                // The second half is another house: nothing leads there, and nothing back.
+                Action::Onward if *room >= half => Ok((true, half + (room + 1 - half) % half)),
+                Action::Onward => Ok((true, (room + 1) % half)),
+                Action::Try { door: 0 } if *room < half => Ok((true, (room * 7 + 3) % half)),
+                Action::Try { door: 1 } if room.is_multiple_of(5) => {
+                    Err(Blocked("the door is walled up"))
+                }
+                Action::Try { .. } => Ok((false, *room)),
+            }
+        }
+
+        fn party(&self, _: Action) -> Party {
+            Party::Guest
+        }
+
+        fn properties(&self) -> Vec<Property<Self>> {
+            Vec::new()
+        }
+
+        fn view(&self, room: &u32) -> View {
+            vec![("room".to_owned(), room.to_string())]
+        }
+    }
+
+    fn suite(rooms: &Rooms, criterion: Criterion, cut: Cut) -> (Exploration<Rooms>, Suite<Rooms>) {
+        let exploration = explore(rooms, &explore::Options::default()).unwrap();
+        let edges = exploration.edges(NonZeroUsize::MIN);
+        let suite = generate(&exploration, &edges, criterion, ("rooms", "ring", "all"), cut);
+        (exploration, suite)
+    }
+
+    #[test]
+    fn a_trace_is_no_longer_than_asked_unless_its_goal_lies_further_away() {
+        let rooms = Rooms { rooms: 60, doors: 4, initial: vec![0] };
+        for criterion in [Criterion::States, Criterion::Transitions] {
+            for steps_max in [0, 1, 2, 7, 40, 1000] {
+                let cut = Cut { steps_max, ..Cut::default() };
+                let (exploration, suite) = suite(&rooms, criterion, cut);
+                let furthest = exploration.depth() as usize + 1;
+                let longest = suite.traces.iter().map(Vec::len).max().unwrap();
+                assert!(longest <= steps_max.max(furthest), "{longest} with {steps_max}");
+                let counted = recount(&exploration, &suite, criterion).unwrap();
+                assert_eq!(counted.covered, counted.goals, "{criterion:?} {steps_max}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_the_first_initial_state_does_not_lead_to_is_counted_as_missing() {
+        let rooms = Rooms { rooms: 20, doors: 3, initial: vec![0, 10] };
+        let (exploration, suite) = suite(&rooms, Criterion::Transitions, Cut::default());
+        let counted = recount(&exploration, &suite, Criterion::Transitions).unwrap();
+        // Both houses have ten rooms; the doors of the second all stay shut.
+        assert_eq!((counted.covered, counted.goals), (38, 76));
+    }
+
+    #[test]
+    fn a_large_machine_is_toured() {
+        let rooms = Rooms { rooms: 60_000, doors: 16, initial: vec![0] };
+        let (exploration, suite) = suite(&rooms, Criterion::Transitions, Cut::default());
+        let counted = recount(&exploration, &suite, Criterion::Transitions).unwrap();
+        assert_eq!(counted.covered, counted.goals);
+        assert_eq!(counted.goals, 60_000 / 2 * 17 - 60_000 / 2 / 5);
     }
 }

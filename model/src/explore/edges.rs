@@ -5,7 +5,7 @@ use std::{num::NonZeroUsize, thread};
 use hashbrown::HashTable;
 
 use super::{Exploration, StateId, store::hash_of};
-use crate::study::Study;
+use crate::study::{Steps, Study};
 
 /// One row per state, one column per action: where it leads and what is observed.
 #[derive(Debug)]
@@ -82,7 +82,7 @@ impl<S: Study> Exploration<S> {
                 .interner
                 .outcomes
                 .into_iter()
-                .map(|outcome| interner.number(outcome))
+                .map(|outcome| interner.number(&outcome))
                 .collect();
             targets.extend(part.targets);
             observed.extend(
@@ -112,22 +112,20 @@ impl<O: Clone + Eq + std::hash::Hash> Part<O> {
             observed: Vec::with_capacity(size),
             interner: Interner::default(),
         };
+        let mut steps = exploration.study.steps(&exploration.alphabet);
         for id in states {
             let state = exploration.state(id as StateId);
-            for &action in &exploration.alphabet {
-                let step =
-                    exploration.study.step(state, action).ok().and_then(|(outcome, next)| {
-                        let target = if next == *state {
-                            Some(id as StateId)
-                        } else {
-                            exploration.id(&next)
-                        };
-                        target.map(|target| (target, part.interner.number(outcome)))
-                    });
-                let (target, outcome) = step.unwrap_or((NONE, 0));
-                part.targets.push(target);
-                part.observed.push(outcome);
-            }
+            let row = part.targets.len();
+            part.targets.resize(row + exploration.alphabet.len(), NONE);
+            part.observed.resize(row + exploration.alphabet.len(), 0);
+            steps.visit(state, |number, outcome, next| {
+                let target =
+                    if next == *state { Some(id as StateId) } else { exploration.id(&next) };
+                if let Some(target) = target {
+                    part.targets[row + number] = target;
+                    part.observed[row + number] = part.interner.number(outcome);
+                }
+            });
         }
         part
     }
@@ -147,19 +145,19 @@ impl<O> Default for Interner<O> {
 }
 
 impl<O: Clone + Eq + std::hash::Hash> Interner<O> {
-    fn number(&mut self, outcome: O) -> u32 {
+    fn number(&mut self, outcome: &O) -> u32 {
         // Most steps are observed like the one before.
-        if self.outcomes.get(self.last as usize) == Some(&outcome) {
+        if self.outcomes.get(self.last as usize) == Some(outcome) {
             return self.last;
         }
         let Interner { table, outcomes, last } = self;
-        let hash = hash_of(&outcome);
-        if let Some(&number) = table.find(hash, |&number| outcomes[number as usize] == outcome) {
+        let hash = hash_of(outcome);
+        if let Some(&number) = table.find(hash, |&number| outcomes[number as usize] == *outcome) {
             *last = number;
             return number;
         }
         let number = u32::try_from(outcomes.len()).unwrap_or(u32::MAX);
-        outcomes.push(outcome);
+        outcomes.push(outcome.clone());
         table.insert_unique(hash, number, |&number| hash_of(&outcomes[number as usize]));
         *last = number;
         number

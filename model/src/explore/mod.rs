@@ -7,6 +7,7 @@
 //! threads nor the size of a block changes the numbering.
 
 mod edges;
+mod index;
 mod search;
 mod store;
 

@@ -11,15 +11,20 @@ use std::{
 
 use super::{
     End, Exploration, ExploreError, Observer, Options, Panic, Progress, StateId,
-    store::{Inserted, Store, hash_of},
+    store::{Candidate, Inserted, Store, hash_of},
 };
-use crate::{study::Study, words::words};
+use crate::{
+    study::{Steps, Study},
+    words::words,
+};
 
 /// States expanded between two merges.
 const BLOCK: usize = 1 << 12;
 /// States that a thread remembers having met in its part of a block.
 const RECENT: usize = 1 << 12;
 const RECENT_SHIFT: u32 = u64::BITS - 12;
+/// Successors that are looked for in the table together, so that one does not wait for another's memory.
+const BATCH: usize = 256;
 /// States expanded between two looks at the watch.
 const WATCH_EVERY: usize = 64;
 
@@ -51,7 +56,10 @@ pub fn explore_with<S: Study, O: Observer<S>>(
     }
     exploration.levels.push(exploration.found());
     let mut seen = observer();
-    exploration.end = search(&mut exploration, options, &mut seen, &observer);
+    let alphabet = exploration.alphabet.clone();
+    // Each thread keeps its own for the whole search.
+    let mut steps: Vec<_> = (0..options.threads.get()).map(|_| study.steps(&alphabet)).collect();
+    exploration.end = search(&mut exploration, options, &mut steps, &mut seen, &observer);
     if exploration.levels.last() != Some(&exploration.found()) {
         exploration.levels.push(exploration.found());
     }
@@ -91,6 +99,7 @@ impl<S: Study> Exploration<S> {
 fn search<S: Study, O: Observer<S>>(
     exploration: &mut Exploration<S>,
     options: &Options<'_>,
+    steps: &mut [impl Steps<S> + Send],
     seen: &mut O,
     observer: &(impl Fn() -> O + Sync),
 ) -> End {
@@ -116,7 +125,8 @@ fn search<S: Study, O: Observer<S>>(
         while exploration.expanded < level_end {
             let from = exploration.expanded;
             let to = level_end.min(from + BLOCK as StateId);
-            if let Err(end) = expand_block(exploration, options, (from, to), seen, observer) {
+            if let Err(end) = expand_block(exploration, options, steps, (from, to), seen, observer)
+            {
                 return end;
             }
             exploration.expanded = to;
@@ -158,7 +168,7 @@ fn look_at_bound<S: Study, O: Observer<S>>(
 struct Part<S: Study, O> {
     observer: O,
     /// States that the table did not have when the block began.
-    candidates: Vec<(u64, S::State, StateId, u16)>,
+    candidates: Vec<Candidate<S::State>>,
     transitions: u64,
     enabled: Vec<u64>,
     failure: Option<Panic>,
@@ -167,6 +177,7 @@ struct Part<S: Study, O> {
 fn expand_block<S: Study, O: Observer<S>>(
     exploration: &mut Exploration<S>,
     options: &Options<'_>,
+    steps: &mut [impl Steps<S> + Send],
     (from, to): (StateId, StateId),
     seen: &mut O,
     observer: &(impl Fn() -> O + Sync),
@@ -180,14 +191,16 @@ fn expand_block<S: Study, O: Observer<S>>(
             let first = (from + k * share).min(to);
             (first, (first + share).min(to))
         });
-        let work = |range| expand_part(shared, options, range, observer(), &stop);
+        let work = |range, steps| expand_part(shared, options, range, steps, observer(), &stop);
+        let work = &work;
+        let work_of_each = ranges.zip(steps);
         if threads == 1 {
-            vec![work((from, to))]
+            work_of_each.map(|(range, steps)| work(range, steps)).collect()
         } else {
             thread::scope(|scope| {
-                let work = &work;
-                let handles: Vec<_> =
-                    ranges.map(|range| scope.spawn(move || work(range))).collect();
+                let handles: Vec<_> = work_of_each
+                    .map(|(range, steps)| scope.spawn(move || work(range, steps)))
+                    .collect();
                 handles.into_iter().filter_map(|handle| handle.join().ok()).collect()
             })
         }
@@ -200,7 +213,7 @@ fn expand_block<S: Study, O: Observer<S>>(
         seen.merge(part.observer);
         exploration.transitions += part.transitions;
         exploration.enabled.iter_mut().zip(part.enabled).for_each(|(sum, count)| *sum += count);
-        for (hash, state, parent, action) in part.candidates {
+        for Candidate { hash, state, parent, action } in part.candidates {
             if end.is_some() {
                 break;
             }
@@ -241,6 +254,7 @@ fn expand_part<S: Study, O: Observer<S>>(
     exploration: &Exploration<S>,
     options: &Options<'_>,
     (from, to): (StateId, StateId),
+    steps: &mut impl Steps<S>,
     observer: O,
     stop: &AtomicBool,
 ) -> Part<S, O> {
@@ -252,8 +266,10 @@ fn expand_part<S: Study, O: Observer<S>>(
         failure: None,
     };
     let mut recent: Vec<Option<S::State>> = vec![None; RECENT];
-    let mut at = (from, None);
+    let mut at = (from, Doing::Judging(None));
     let expanded = catch_unwind(AssertUnwindSafe(|| {
+        let Part { observer, candidates, transitions, enabled, .. } = &mut part;
+        let mut unlooked = 0;
         for id in from..to {
             if ((id - from) as usize).is_multiple_of(WATCH_EVERY) {
                 if !(options.watch)(&exploration.progress()) {
@@ -263,39 +279,63 @@ fn expand_part<S: Study, O: Observer<S>>(
                     return;
                 }
             }
-            at = (id, None);
+            at = (id, Doing::Judging(None));
             let state = exploration.store.state(id);
-            part.observer.state(id, state);
-            for (number, &action) in exploration.alphabet.iter().enumerate() {
-                at = (id, Some(number));
-                let Ok((outcome, next)) = exploration.study.step(state, action) else {
-                    continue;
-                };
-                part.transitions += 1;
-                part.enabled[number] += 1;
-                part.observer.step(id, state, number, &outcome, &next);
+            observer.state(id, state);
+            at.1 = Doing::Stepping;
+            steps.visit(state, |number, outcome, next| {
+                at.1 = Doing::Judging(Some(number));
+                *transitions += 1;
+                enabled[number] += 1;
+                observer.step(id, state, number, outcome, &next);
+                at.1 = Doing::Stepping;
                 if next == *state {
-                    continue;
+                    return;
                 }
                 let hash = hash_of(&next);
                 // Neighbours lead to the same states: most need not be looked for in the large table.
                 let recent = &mut recent[(hash >> RECENT_SHIFT) as usize];
                 if recent.as_ref() == Some(&next) {
-                    continue;
+                    return;
                 }
                 *recent = Some(next.clone());
-                if exploration.store.find_hashed(hash, &next).is_none() {
-                    part.candidates.push((hash, next, id, number as u16));
-                }
+                candidates.push(Candidate { hash, state: next, parent: id, action: number as u16 });
+            });
+            at.1 = Doing::Judging(None);
+            observer.expanded(id);
+            if candidates.len() - unlooked >= BATCH {
+                exploration.store.retain_unknown(candidates, unlooked);
+                unlooked = candidates.len();
             }
-            part.observer.expanded(id);
         }
+        exploration.store.retain_unknown(candidates, unlooked);
     }));
     if let Err(panic) = expanded {
-        let (state, action) = at;
+        let (state, doing) = at;
+        let action = match doing {
+            Doing::Judging(action) => action,
+            Doing::Stepping => first_panic(exploration, state),
+        };
         part.failure = Some(Panic { message: message(panic.as_ref()), state, action });
     }
     part
+}
+
+/// What a thread is about when a study panics.
+#[derive(Clone, Copy)]
+enum Doing {
+    /// A state, or a step by its action's number, is shown to the observer.
+    Judging(Option<usize>),
+    /// The study takes its steps, in an order of its own.
+    Stepping,
+}
+
+/// The first action that panics in a state.
+fn first_panic<S: Study>(exploration: &Exploration<S>, id: StateId) -> Option<usize> {
+    let state = exploration.store.state(id);
+    exploration.alphabet.iter().position(|&action| {
+        catch_unwind(AssertUnwindSafe(|| exploration.study.step(state, action).is_ok())).is_err()
+    })
 }
 
 /// What a panic said.

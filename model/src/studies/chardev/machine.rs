@@ -48,10 +48,26 @@ impl<'a> Machine<'a> {
             Some(port) => self.act_at(port, action)?,
             None => self.act_on_all(action)?,
         }
+        self.rest();
+        Ok(())
+    }
+
+    /// The same where the action's port is the machine's only one.
+    pub(super) fn act_at_first(&mut self, action: Action) -> Result<(), Blocked> {
+        match action.port() {
+            Some(_) => self.act_at(0, action)?,
+            None => self.act_on_all(action)?,
+        }
+        self.rest();
+        Ok(())
+    }
+
+    /// What follows without anybody's action.
+    #[inline]
+    pub(super) fn rest(&mut self) {
         if self.believes() {
             self.settle();
         }
-        Ok(())
     }
 
     #[inline]

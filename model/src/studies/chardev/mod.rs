@@ -20,6 +20,7 @@ mod events;
 mod load;
 mod machine;
 pub mod outcome;
+mod product;
 mod properties;
 pub mod rules;
 mod scopes;
@@ -34,13 +35,14 @@ use self::{
     action::Action,
     machine::Machine,
     outcome::{Outcome, Reply},
+    product::Product,
     rules::{DESIGNS, Rules},
     scopes::Bounds,
     state::{Bus, Kind, Port, State},
 };
 use crate::{
     family::{Design, Family, Scope},
-    study::{self, Party, Property, Step, View},
+    study::{self, Party, Property, Step, Steps, View},
 };
 
 /// The family: every design and scope of the question.
@@ -163,6 +165,10 @@ impl study::Study for Study {
         let mut machine = self.machine(state);
         machine.act(action)?;
         Ok((machine.outcome, machine.state()))
+    }
+
+    fn steps<'a>(&'a self, alphabet: &'a [Action]) -> impl Steps<Self> + Send + 'a {
+        Product::new(self, alphabet)
     }
 
     fn party(&self, action: Action) -> Party {

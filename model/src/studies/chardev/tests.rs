@@ -1,9 +1,9 @@
 use super::*;
 use crate::{
     check::{self, Verdict},
-    explore::Options,
+    explore::{self, Budget, Options},
     family::Family,
-    study::Study as _,
+    study::{OneByOne, Steps as _, Study as _},
 };
 
 fn study(design: &str, scope: &str) -> Study {
@@ -17,6 +17,30 @@ fn length(design: &str, scope: &str, property: &str) -> Option<usize> {
         check::check(&study(design, scope), &Options::default(), |name| name == property).unwrap();
     assert_eq!(report.answers.len(), 1, "{property}");
     report.answers[0].verdict.trace_len()
+}
+
+#[test]
+fn all_steps_at_once_are_the_steps_one_by_one() {
+    let mut states = 0;
+    for design in Chardev::designs() {
+        for scope in Chardev::scopes() {
+            let study = Chardev::study(design, scope);
+            let budget = Budget { states: Some(20_000), ..Budget::default() };
+            let options = Options { budget, ..Options::default() };
+            let found = explore::explore(&study, &options).unwrap();
+            let mut together = study.steps(found.alphabet());
+            let mut apart = OneByOne::new(&study, found.alphabet());
+            for id in 0..found.len() {
+                let state = found.state(id.try_into().unwrap());
+                let (mut left, mut right) = (Vec::new(), Vec::new());
+                together.visit(state, |number, outcome, next| left.push((number, *outcome, next)));
+                apart.visit(state, |number, outcome, next| right.push((number, *outcome, next)));
+                assert_eq!(left, right, "{} {} {state:?}", design.name, scope.name);
+                states += 1;
+            }
+        }
+    }
+    assert!(states > 200_000, "{states} states were looked at");
 }
 
 #[test]
@@ -73,7 +97,7 @@ fn ours_satisfies_everything_and_little_of_it_is_vacuous() {
 fn a_paused_destination_goes_on_as_if_it_had_only_been_stopped() {
     // The law is asked of destinations that run at once, for every design; ours keeps it for others too.
     let study = study("ours", "server");
-    let found = crate::explore::explore(&study, &Options::default()).unwrap();
+    let found = explore::explore(&study, &Options::default()).unwrap();
     for id in 0..found.len() as u32 {
         for host in [false, true] {
             let action = Action::Migrate { host, run: false };
