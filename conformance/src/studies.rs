@@ -5,16 +5,20 @@ use std::sync::Arc;
 use statusquo_model::{
     catalogue::{self, UnknownName},
     family::{Design, Family, Role, Scope, Status},
-    studies::chardev::Chardev,
+    studies::{chardev::Chardev, restart::Restart},
 };
 
 use crate::replay::Factory;
 
 /// A family, and the systems of ours that its traces can be replayed on.
 pub trait Replayable: Family {
-    /// Our implementation, set up as this scope asks.
-    fn vmm(study: &Self::Study) -> Arc<dyn Factory<Self::Study>>;
+    /// Our implementation, set up as this scope asks. `None` where nothing of ours answers this study.
+    fn vmm(_: &Self::Study) -> Option<Arc<dyn Factory<Self::Study>>> {
+        None
+    }
 }
+
+impl Replayable for Restart {}
 
 /// Something done to a family, whatever its types.
 pub trait Visitor {
@@ -28,6 +32,7 @@ pub trait Visitor {
 pub fn visit<V: Visitor>(name: &str, visitor: V) -> Result<V::Output, UnknownName> {
     match name {
         Chardev::NAME => Ok(visitor.visit::<Chardev>()),
+        Restart::NAME => Ok(visitor.visit::<Restart>()),
         _ => Err(catalogue::unknown("study", name, catalogue::names())),
     }
 }

@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use statusquo_model::{
     family::{Family, Role},
     second_opinion::{self, Disagreement},
-    studies::chardev::Chardev,
+    studies::{chardev::Chardev, restart::Restart},
 };
 
 fn agree<F: Family>(properties: usize) {
@@ -21,6 +21,11 @@ fn agree<F: Family>(properties: usize) {
 #[test]
 fn chardev() {
     agree::<Chardev>(7);
+}
+
+#[test]
+fn restart() {
+    agree::<Restart>(6);
 }
 
 #[test]

@@ -333,7 +333,9 @@ impl Replay {
     ) -> anyhow::Result<Done> {
         let study = F::study(design, scope);
         let factory: Arc<dyn Factory<F::Study>> = match self.system {
-            System::Vmm => F::vmm(&study),
+            System::Vmm => F::vmm(&study).with_context(|| {
+                format!("our implementation does not answer the study {}", F::NAME)
+            })?,
             System::Model => {
                 let answers = match &self.on {
                     Some(name) => studies::design::<F>(name)?,

@@ -1,5 +1,7 @@
 //! The studies, in reading order.
 //!
 //! - [`chardev`]: who is connected to a character device, and where does every byte go?
+//! - [`restart`]: does a daemon killed anywhere come back knowing what QEMU has?
 
 pub mod chardev;
+pub mod restart;

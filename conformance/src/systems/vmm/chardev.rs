@@ -42,11 +42,11 @@ const INPUT: usize = 8;
 const OUTPUT: usize = 64;
 
 impl Replayable for Chardev {
-    fn vmm(study: &Study) -> Arc<dyn Factory<Study>> {
+    fn vmm(study: &Study) -> Option<Arc<dyn Factory<Study>>> {
         // Where a transport's fullness is modelled, one element fills it.
         let fills =
             study.backends().any(|kind| !matches!(kind, Kind::Pty | Kind::File | Kind::Null));
-        Arc::new(VmmFactory { kinds: study.kinds(), fills })
+        Some(Arc::new(VmmFactory { kinds: study.kinds(), fills }))
     }
 }
 
@@ -246,6 +246,7 @@ impl Vmm {
                 let path = self.new_path();
                 self.machine.replace_backend(&chardev(at), config(to, &path)?)?;
                 let end = &mut self.ends[at];
+                end.host.wait_until_cut_off(PATIENCE);
                 cut_off(at, end, self.output, seen)?;
                 (end.kind, end.path, end.stored) = (to, path, 0);
             }
@@ -312,6 +313,7 @@ impl Vmm {
         // The source ends; with it every connection.
         self.machine = destination;
         for (at, end) in self.ends.iter_mut().enumerate() {
+            end.host.wait_until_cut_off(PATIENCE);
             cut_off(at, end, self.output, seen)?;
         }
         for at in 0..self.ends.len() {

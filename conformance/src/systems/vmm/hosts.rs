@@ -12,6 +12,7 @@ use std::{
         },
     },
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use rustix::{
@@ -152,6 +153,15 @@ impl Host {
         let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::empty())];
         let now = Timespec { tv_sec: 0, tv_nsec: 0 };
         poll(&mut fds, Some(&now)).is_ok() && fds[0].revents().intersects(PollFlags::HUP)
+    }
+
+    /// Waits, where somebody is there and will be hung up on. A descriptor that was closed is closed later
+    /// where another thread is just starting a process: until that runs, it holds a copy.
+    pub(super) fn wait_until_cut_off(&self, most: Duration) {
+        let start = Instant::now();
+        while self.is_there() && !self.is_cut_off() && start.elapsed() < most {
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     pub(super) fn is_there(&self) -> bool {

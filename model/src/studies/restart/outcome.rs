@@ -1,0 +1,61 @@
+//! What everybody gets back from one step.
+
+use serde::{Deserialize, Serialize};
+
+use super::state::Why;
+
+/// The reply, the events, and whether the guest survived.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Outcome {
+    /// What the requester gets.
+    pub reply: Reply,
+    /// `device-added` events, by alias.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub added: Vec<u8>,
+    /// `device-removed` events, by alias.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub removed: Vec<u8>,
+    /// The daemon has killed the guest.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub guest_lost: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+/// What the requester gets.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reply {
+    /// Nothing, or nothing yet.
+    #[default]
+    Nothing,
+    /// The device is there.
+    Attached {
+        /// Its alias.
+        alias: u8,
+    },
+    /// The device is gone.
+    Detached {
+        /// Its alias.
+        alias: u8,
+    },
+    /// The guest was asked to let go of it.
+    UnplugRequested {
+        /// Its alias.
+        alias: u8,
+    },
+    /// It was not done.
+    Refused {
+        /// Why.
+        why: Why,
+    },
+    /// The devices of the live definition.
+    Devices {
+        /// Their aliases.
+        aliases: Vec<u8>,
+    },
+}
