@@ -168,8 +168,11 @@ impl Shown {
             number += 1;
             let action = statusquo_model::words::render(&step.action);
             let outcome = statusquo_model::words::render(&step.outcome);
-            let seen =
-                if outcome == "reply ok" { String::new() } else { format!("  ->  {outcome}") };
+            let seen = if ["reply ok", "{}"].contains(&outcome.as_str()) {
+                String::new()
+            } else {
+                format!("  ->  {outcome}")
+            };
             lines.push(format!("{mark}{number:>4}  {action}{seen}"));
         };
         self.path.iter().for_each(|seen| step("  ", seen, &mut lines));

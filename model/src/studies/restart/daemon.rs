@@ -2,7 +2,7 @@
 
 use super::{
     action::Action,
-    outcome::{Outcome, Reply},
+    outcome::{Effect, Outcome, Reply},
     rules::{Recovery, Rules, SaveBefore, Tell},
     scopes::Bounds,
     state::{
@@ -89,6 +89,7 @@ impl Machine<'_> {
                 self.kill();
                 self.start();
                 self.come_to_rest();
+                (self.outcome.did, self.outcome.failed) = (None, false);
             }
             Action::FillDisk => {
                 enabled(!self.state.disk_full, "the disk is full already")?;
@@ -180,10 +181,6 @@ impl Machine<'_> {
             Daemon::Busy(Next::Recover { next, added, removed }) => {
                 self.recover(next, added, removed)
             }
-            Daemon::Busy(Next::SaveAgain) => {
-                self.save();
-                self.state.daemon = Daemon::Idle;
-            }
         }
         Ok(())
     }
@@ -193,6 +190,7 @@ impl Machine<'_> {
         let deleted = (0..).zip(&self.state.devices).find(|(_, device)| device.deleted);
         if let Some((alias, device)) = deleted {
             let known = device.memory.is_defined();
+            self.outcome.did = Some(Effect::TakeEvent);
             self.device(alias).deleted = false;
             if known {
                 let next = match self.rules.events_are_checked {
@@ -205,11 +203,19 @@ impl Machine<'_> {
         }
         enabled(self.state.dirty && self.rules.saves_again, "the daemon has nothing to do")?;
         enabled(!self.state.disk_full, "the disk is still full")?;
-        self.go_on(Next::SaveAgain);
+        self.outcome.did = Some(Effect::Save);
+        self.save();
         Ok(())
     }
 
     fn attach(&mut self, alias: u8, bus_full: bool, next: Attaching) {
+        self.outcome.did = Some(match next {
+            Attaching::SaveBefore | Attaching::TakeBack(_) | Attaching::SaveAfter => Effect::Save,
+            Attaching::Backend => Effect::AddBackend,
+            Attaching::Frontend => Effect::AddFrontend,
+            Attaching::RemoveBackend(_) => Effect::RemoveBackend,
+            Attaching::Tell(_) => Effect::Tell,
+        });
         let has_saved = self.rules.save_before != SaveBefore::Nothing;
         let after_refusal = |why| match has_saved {
             true => Attaching::TakeBack(why),
@@ -230,6 +236,7 @@ impl Machine<'_> {
                 }
             }
             Attaching::Backend if self.device(alias).backend => {
+                self.outcome.failed = true;
                 self.device(alias).memory = Record::Absent;
                 after_refusal(Why::DuplicateId)
             }
@@ -240,6 +247,7 @@ impl Machine<'_> {
                 Attaching::Frontend
             }
             Attaching::Frontend if bus_full || self.device(alias).frontend => {
+                self.outcome.failed = true;
                 let why = if bus_full { Why::BusFull } else { Why::DuplicateId };
                 Attaching::RemoveBackend(why)
             }
@@ -294,6 +302,14 @@ impl Machine<'_> {
     fn detach(&mut self, alias: u8, asked: bool, next: Detaching) -> Result<(), Blocked> {
         let rules = self.rules;
         let guest_ejects = self.bounds.guest_ejects;
+        self.outcome.did = Some(match next {
+            Detaching::SaveBefore | Detaching::SaveAfter => Effect::Save,
+            Detaching::Look => Effect::Look,
+            Detaching::Frontend => Effect::RemoveFrontend,
+            Detaching::Wait => Effect::TakeEvent,
+            Detaching::Backend => Effect::RemoveBackend,
+            Detaching::Tell(_) => Effect::Tell,
+        });
         let refused = |why| if asked { Some(Detaching::Tell(Err(why))) } else { None };
         let next = match next {
             Detaching::SaveBefore => {
@@ -318,6 +334,8 @@ impl Machine<'_> {
             Detaching::Frontend => {
                 let device = self.device(alias);
                 if !device.frontend {
+                    self.outcome.failed = true;
+                    let device = self.device(alias);
                     // It went away by itself: QEMU says DeviceNotFound, and may have said why before.
                     let was_told = std::mem::take(&mut device.deleted);
                     match rules.gone_is_done || was_told {
@@ -328,11 +346,13 @@ impl Machine<'_> {
                     device.frontend = false;
                     device.seen.0 = false;
                     Some(Detaching::Backend)
-                } else if device.asked && !rules.pending_is_asked {
-                    refused(Why::UnplugPending)
                 } else {
-                    device.asked = true;
-                    Some(Detaching::Wait)
+                    let pending = std::mem::replace(&mut device.asked, true);
+                    self.outcome.failed = pending;
+                    match pending && !rules.pending_is_asked {
+                        true => refused(Why::UnplugPending),
+                        false => Some(Detaching::Wait),
+                    }
                 }
             }
             Detaching::Wait => {
@@ -403,6 +423,7 @@ impl Machine<'_> {
     pub(super) fn save(&mut self) -> bool {
         if self.state.disk_full {
             self.state.dirty = self.rules.saves_again;
+            self.outcome.failed = true;
             return false;
         }
         let rules = self.rules;
@@ -421,6 +442,7 @@ impl Machine<'_> {
             device.backend = false;
             device.seen.1 = false;
         }
+        self.outcome.failed = !can;
         can
     }
 

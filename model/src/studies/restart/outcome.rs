@@ -8,7 +8,14 @@ use super::state::Why;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Outcome {
+    /// What the daemon did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub did: Option<Effect>,
+    /// It did not work.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub failed: bool,
     /// What the requester gets.
+    #[serde(default, skip_serializing_if = "Reply::is_nothing")]
     pub reply: Reply,
     /// `device-added` events, by alias.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -24,6 +31,30 @@ pub struct Outcome {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
 fn is_false(value: &bool) -> bool {
     !value
+}
+
+/// One effect of a procedure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Effect {
+    /// The status file is written, synced and renamed.
+    Save,
+    /// `chardev-add`, `object-add`, `netdev_add`.
+    AddBackend,
+    /// `device_add`.
+    AddFrontend,
+    /// `chardev-remove`, `object-del`, `netdev_del`.
+    RemoveBackend,
+    /// `device_del`.
+    RemoveFrontend,
+    /// `DEVICE_DELETED` is taken from the monitor.
+    TakeEvent,
+    /// The monitor is connected.
+    Connect,
+    /// QEMU is asked what it has.
+    Look,
+    /// The reply and the events are sent.
+    Tell,
 }
 
 /// What the requester gets.
@@ -58,4 +89,11 @@ pub enum Reply {
         /// Their aliases.
         aliases: Vec<u8>,
     },
+}
+
+impl Reply {
+    /// Nobody gets a reply.
+    pub fn is_nothing(&self) -> bool {
+        *self == Reply::Nothing
+    }
 }

@@ -2,6 +2,7 @@
 
 use super::{
     daemon::Machine,
+    outcome::Effect,
     rules::{Recovery, Tell},
     state::{DEVICES_MAX, Daemon, Next, Record, Recovering},
 };
@@ -23,6 +24,14 @@ impl Machine<'_> {
     }
 
     pub(super) fn recover(&mut self, next: Recovering, mut added: Flags, mut removed: Flags) {
+        self.outcome.did = Some(match next {
+            Recovering::Connect => Effect::Connect,
+            Recovering::Look => Effect::Look,
+            Recovering::UndoFrontend(_) => Effect::RemoveFrontend,
+            Recovering::UndoBackend(_) | Recovering::Clean(_) => Effect::RemoveBackend,
+            Recovering::Save => Effect::Save,
+            Recovering::Tell => Effect::Tell,
+        });
         let then = match next {
             Recovering::Connect => match self.rules.recovery {
                 Recovery::Believe => None,

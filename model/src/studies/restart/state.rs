@@ -101,8 +101,6 @@ pub enum Next {
         /// Devices that were found gone, by alias.
         removed: [bool; DEVICES_MAX],
     },
-    /// The status file is saved after an earlier failure.
-    SaveAgain,
 }
 
 /// Effects of an attach.
