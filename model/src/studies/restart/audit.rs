@@ -1,10 +1,10 @@
 //! The persistence audit: which facts of the status file are needed, and for what.
 
-use super::{Restart, state::Record};
+use super::{Restart, rules::SaveBefore, state::Record};
 use crate::{
     check::{self, Verdict},
     explore::{ExploreError, Options},
-    family::{Design, Family, Scope},
+    family::{Family, Scope, Status},
 };
 
 /// One fact of the status file.
@@ -22,13 +22,14 @@ const FACTS: [(Record, &str); 3] = [
     (Record::Detaching, "the intent to detach"),
 ];
 
-/// Takes one fact after the other from what a design saves, and asks what then fails that held before.
-pub fn audit(
-    design: &Design,
-    scope: &Scope,
-    options: &Options<'_>,
-) -> Result<Vec<Audited>, ExploreError> {
-    let study = Restart::study(design, scope);
+/// Takes one fact after the other from what our design saves, and asks what then fails that held before.
+///
+/// The audited design saves every fact there is, also the intent to detach, which ours leaves out because
+/// of what is found here.
+pub fn audit(scope: &Scope, options: &Options<'_>) -> Result<Vec<Audited>, ExploreError> {
+    let ours = Restart::designs().iter().find(|design| design.status == Status::Ours);
+    let mut study = Restart::study(ours.unwrap_or(&Restart::designs()[0]), scope);
+    study.rules.save_before = SaveBefore::Intents;
     let failures = |study| -> Result<Vec<(&'static str, usize)>, ExploreError> {
         let report = check::check(&study, options, |_| true)?;
         let violated = report.answers.into_iter().filter_map(|answer| match answer.verdict {
