@@ -4,6 +4,7 @@
 //! So a procedure that is right here is right on QEMU, and the other way round.
 //!
 //! - [`monitor`]: the words of the protocol as plain data.
+//! - [`qmp`]: a real QEMU, over its monitor socket.
 //!
 //! A procedure depends on [`Hypervisor`] only.
 //! Two rules follow from QMP and hold for every implementation:
@@ -19,6 +20,7 @@ use std::{
 };
 
 pub mod monitor;
+pub mod qmp;
 
 pub use self::monitor::{Command, Event, Inventory, QmpError, Reply, Timestamp};
 
@@ -67,6 +69,24 @@ pub trait Hypervisor: fmt::Debug {
 }
 
 impl<H: Hypervisor + ?Sized> Hypervisor for Box<H> {
+    fn execute(&mut self, command: &Command) -> Result<Reply, MonitorError> {
+        (**self).execute(command)
+    }
+    fn events(&mut self) -> Vec<Event> {
+        (**self).events()
+    }
+    fn wait_event(&mut self, deadline: Instant) -> Result<bool, MonitorError> {
+        (**self).wait_event(deadline)
+    }
+    fn reconnect(&mut self) -> Result<(), MonitorError> {
+        (**self).reconnect()
+    }
+    fn inventory(&mut self) -> Result<Inventory, MonitorError> {
+        (**self).inventory()
+    }
+}
+
+impl<H: Hypervisor + ?Sized> Hypervisor for &mut H {
     fn execute(&mut self, command: &Command) -> Result<Reply, MonitorError> {
         (**self).execute(command)
     }
