@@ -5,6 +5,8 @@
 //!
 //! - [`monitor`]: the words of the protocol as plain data.
 //! - [`qmp`]: a real QEMU, over its monitor socket.
+//! - [`embedded`]: the same contract in process, as a value.
+//! - [`process`]: a QEMU that outlives whoever started it.
 //!
 //! A procedure depends on [`Hypervisor`] only.
 //! Two rules follow from QMP and hold for every implementation:
@@ -19,7 +21,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub mod embedded;
 pub mod monitor;
+pub mod process;
 pub mod qmp;
 
 pub use self::monitor::{Command, Event, Inventory, QmpError, Reply, Timestamp};
