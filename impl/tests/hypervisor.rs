@@ -639,3 +639,135 @@ fn a_detached_machine_has_its_own_session_and_keeps_its_log() {
     let stderr = std::fs::read_link(format!("/proc/{}/fd/2", real.process.pid)).unwrap();
     assert_eq!(stderr, real.dir.path().join("log"));
 }
+
+/// SplitMix64: the same walk on every machine.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, count: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        usize::try_from((z ^ (z >> 31)) % count as u64).unwrap()
+    }
+
+    fn pick<'a>(&mut self, words: &'a str) -> &'a str {
+        let words: Vec<&str> = words.split(' ').collect();
+        words[self.below(words.len())]
+    }
+
+    /// A property that is there half of the time.
+    fn perhaps(&mut self, properties: &mut Value, name: &str, words: &str) {
+        if self.below(2) == 0 {
+            properties[name] = self.pick(words).into();
+        }
+    }
+
+    fn command(&mut self) -> Command {
+        const DEVICES: &str = "d0 d1 d2 d3 d4 d5 d6 d7";
+        const CHARDEVS: &str = "c0 c1 c2 c3";
+        const NODES: &str = "n0 n1 r0 r1";
+        let none = || properties(json!({}));
+        match self.below(24) {
+            0..3 => null(self.pick(CHARDEVS)),
+            3 => Command::chardev_remove(self.pick(CHARDEVS)),
+            4 => Command::netdev_add("user", self.pick("h0 h1 h2"), none()),
+            5 => Command::netdev_del(self.pick("h0 h1 h2")),
+            6 => Command::object_add("rng-builtin", self.pick("o0 o1"), none()),
+            7 => Command::object_del(self.pick("o0 o1")),
+            8 => Command::blockdev_add("null-co", self.pick("n0 n1"), none()),
+            9 => Command::blockdev_add(
+                "raw",
+                self.pick("r0 r1"),
+                properties(json!({"file": self.pick("n0 n1")})),
+            ),
+            10 => Command::blockdev_del(self.pick(NODES)),
+            11..15 => Command::device_del(self.pick(DEVICES)),
+            15 => Command::system_reset(),
+            _ => {
+                let driver = self.pick(
+                    "virtserialport virtserialport virtserialport virtconsole usb-serial usb-serial usb-tablet usb-storage e1000 \
+                     virtio-net-pci virtio-rng-pci virtio-blk-pci scsi-hd scsi-cd virtio-serial-pci piix3-usb-uhci isa-serial pci-serial",
+                );
+                let mut value = json!({"driver": driver, "id": self.pick(DEVICES)});
+                match driver {
+                    "virtserialport" | "virtconsole" => {
+                        self.perhaps(&mut value, "bus", "vser0.0 vser1.0 d0.0 usb.0");
+                        self.perhaps(&mut value, "nr", "0 1 2 3 31");
+                        self.perhaps(&mut value, "name", "org.a org.b org.c");
+                        self.perhaps(&mut value, "chardev", CHARDEVS);
+                    }
+                    "usb-serial" | "usb-tablet" | "usb-storage" => {
+                        self.perhaps(&mut value, "bus", "usb.0 usb.0 d1.0 vser0.0");
+                        self.perhaps(&mut value, "port", "1 2 2.1 2.2");
+                        let (name, words) = if driver == "usb-storage" {
+                            ("drive", NODES)
+                        } else {
+                            ("chardev", CHARDEVS)
+                        };
+                        if driver != "usb-tablet" {
+                            self.perhaps(&mut value, name, words);
+                        }
+                    }
+                    "scsi-hd" | "scsi-cd" | "virtio-blk-pci" => {
+                        self.perhaps(&mut value, "drive", NODES)
+                    }
+                    "virtio-rng-pci" => self.perhaps(&mut value, "rng", "o0 o1"),
+                    "e1000" | "virtio-net-pci" => self.perhaps(&mut value, "netdev", "h0 h1 h2"),
+                    "isa-serial" | "pci-serial" => self.perhaps(&mut value, "chardev", CHARDEVS),
+                    _ => {}
+                }
+                if driver == "e1000" || driver.ends_with("-pci") {
+                    self.perhaps(&mut value, "addr", "0x4 0x9 0x9.0x1 0xa 0xb");
+                }
+                device(value)
+            }
+        }
+    }
+}
+
+/// Random commands on both, step by step; after each, the same devices must have ended.
+#[test]
+fn walks_agree() {
+    let Some(binary) = qemu() else { return };
+    let number = |name: &str, default: u64| {
+        std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+    };
+    let (walks, steps) = (number("STATUSQUO_WALKS", 4), number("STATUSQUO_STEPS", 150));
+    let config =
+        Config { guest_answers: Delay::Never, finalize: Delay::Turns(0), ..Config::default() };
+    let (mut refused, mut ended) = (0, 0);
+    for seed in 0..walks {
+        let mut dice = Dice(seed);
+        let mut embedded = Embedded::boot(config, &pc()).unwrap();
+        let mut real = Real::start(binary.clone(), MachineType::Pc, &pc());
+        let mut history = String::new();
+        for step in 0..steps {
+            let command = dice.command();
+            history += &format!("{}\n", serde_json::to_string(&command).unwrap());
+            let ours = embedded.execute(&command).unwrap();
+            let theirs = real.client.execute(&command).unwrap();
+            refused += usize::from(ours.is_err());
+            assert_eq!(
+                show(&command, &ours),
+                show(&command, &theirs),
+                "seed {seed}, step {step}\n{history}"
+            );
+            let gone = deleted(&embedded.events());
+            ended += gone.len();
+            let mut events = real.client.events();
+            let deadline = Instant::now() + Duration::from_secs(10);
+            while deleted(&events).len() < gone.len() && real.client.wait_event(deadline).unwrap() {
+                events.extend(real.client.events());
+            }
+            assert_eq!(gone, deleted(&events), "seed {seed}, step {step}\n{history}");
+            let (ours, theirs) = (embedded.inventory().unwrap(), real.client.inventory().unwrap());
+            assert_eq!(ours, theirs, "seed {seed}, step {step}\n{history}");
+        }
+    }
+    eprintln!(
+        "{walks} walks of {steps} commands: {refused} refused, {ended} devices ended, no difference"
+    );
+    assert!(refused > 0 && ended > 0);
+}

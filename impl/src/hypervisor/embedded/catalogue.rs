@@ -62,7 +62,7 @@ pub(super) struct Driver {
     pub(super) provides: Option<Bus>,
     /// Its ports, for a USB controller or hub.
     pub(super) ports: u8,
-    /// Parts of it that go with an event of their own, below its path.
+    /// Parts of it that go with an event of their own, below its path. They have no id.
     pub(super) parts: &'static [&'static str],
     /// `false`: on the command line only.
     pub(super) pluggable: bool,
@@ -102,10 +102,11 @@ impl Driver {
         matches!(self.provides, Some(Bus::Pci | Bus::Pcie))
     }
 
-    /// Who has the properties of the backend: behind a virtio transport, the device itself.
+    /// Who has the properties of the backend: behind a transport, the device itself.
     pub(super) fn property_owner(&self) -> String {
-        match self.name.strip_suffix("-pci") {
-            Some(device) if self.is_virtio() => format!("{device}-device"),
+        match (self.name, self.name.strip_suffix("-pci")) {
+            ("pci-serial" | "isa-serial", _) => "serial".to_owned(),
+            (_, Some(device)) if self.is_virtio() => format!("{device}-device"),
             _ => self.name.to_owned(),
         }
     }
@@ -150,7 +151,7 @@ const DRIVERS: &[Driver] = &[
     Driver::new("usb-mouse", Bus::Usb),
     Driver::new("usb-kbd", Bus::Usb),
     Driver::new("usb-hub", Bus::Usb),
-    Driver::new("usb-storage", Bus::Usb).needs(DRIVE),
+    Driver::new("usb-storage", Bus::Usb).needs(DRIVE).parts(&["{id}.0/legacy[0]"]),
     Driver::new("virtserialport", Bus::VirtioSerial).needs(CHARDEV),
     Driver::new("virtconsole", Bus::VirtioSerial).needs(CHARDEV),
     Driver::new("scsi-hd", Bus::Scsi).needs(DRIVE),

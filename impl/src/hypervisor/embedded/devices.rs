@@ -151,10 +151,11 @@ impl Devices {
             Some(id) => format!("/machine/peripheral/{id}"),
             None => format!("/machine/peripheral-anon/device[{key}]"),
         };
-        let holder = match (id, driver.is_virtio()) {
-            (Some(id), false) => id.to_owned(),
-            (_, true) => format!("{path}/virtio-backend"),
-            (None, false) => path.clone(),
+        // Errors name who has a drive by its id, or by its path when the part that has it has no id.
+        let holder = match (id, driver.parts.first()) {
+            (Some(id), None) => id.to_owned(),
+            (None, None) => path.clone(),
+            (_, Some(part)) => part_path(&path, id, part),
         };
         if let Some(claim) = &claim {
             backends.permits(claim, &holder)?;
@@ -424,9 +425,17 @@ impl Devices {
             bus.usb.release(port);
         }
         for part in device.driver.parts {
-            gone.push(Gone { key, id: None, path: format!("{}/{part}", device.path) });
+            gone.push(Gone {
+                key,
+                id: None,
+                path: part_path(&device.path, device.id.as_deref(), part),
+            });
         }
         gone.push(Gone { key, id: device.id, path: device.path });
         gone
     }
+}
+
+fn part_path(path: &str, id: Option<&str>, part: &str) -> String {
+    format!("{path}/{}", part.replace("{id}", id.unwrap_or("device")))
 }

@@ -56,34 +56,40 @@ pub(super) fn pci(
     let at = |slot, function| {
         taken.iter().find(|other| (other.slot, other.function) == (slot, function))
     };
-    let Some(address) = loose(properties, "addr") else {
-        let free = (0..SLOTS).find(|&slot| at(slot, 0).is_none());
-        let none = || {
-            QmpError::generic(format!(
-                "PCI: no slot/function available for {driver}, all in use or reserved"
-            ))
-        };
-        return Ok(Place::Pci { slot: free.ok_or_else(none)?, function: 0, multifunction });
+    let (slot, function) = match loose(properties, "addr") {
+        // QEMU looks at function 0 only, and may find a slot that it then refuses.
+        None => {
+            let none =
+                || format!("PCI: no slot/function available for {driver}, all in use or reserved");
+            let free = (0..SLOTS).find(|&slot| at(slot, 0).is_none());
+            (free.ok_or_else(|| QmpError::generic(none()))?, 0)
+        }
+        Some(address) => {
+            let place = pci_address(&address);
+            let (slot, function) = place.ok_or_else(|| {
+                QmpError::generic(format!(
+                    "Property '{driver}.addr' doesn't take value '{address}'"
+                ))
+            })?;
+            if let Some(other) = at(slot, function) {
+                return Err(QmpError::generic(format!(
+                    "PCI: slot {slot} function {function} not available for {driver}, in use by {},id={}",
+                    other.driver,
+                    other.id.as_deref().unwrap_or("(null)"),
+                )));
+            }
+            let first = if single_slot { 0 } else { slot };
+            if let Some(other) = at(first, 0)
+                && !cold
+            {
+                return Err(QmpError::generic(format!(
+                    "PCI: slot {first} function 0 already occupied by {}, new func {driver} cannot be exposed to guest.",
+                    other.driver,
+                )));
+            }
+            (slot, function)
+        }
     };
-    let (slot, function) = pci_address(&address).ok_or_else(|| {
-        QmpError::generic(format!("Property '{driver}.addr' doesn't take value '{address}'"))
-    })?;
-    if let Some(other) = at(slot, function) {
-        return Err(QmpError::generic(format!(
-            "PCI: slot {slot} function {function} not available for {driver}, in use by {},id={}",
-            other.driver,
-            other.id.as_deref().unwrap_or("(null)"),
-        )));
-    }
-    let first = if single_slot { 0 } else { slot };
-    if let Some(other) = at(first, 0)
-        && !cold
-    {
-        return Err(QmpError::generic(format!(
-            "PCI: slot {first} function 0 already occupied by {}, new func {driver} cannot be exposed to guest.",
-            other.driver,
-        )));
-    }
     if function > 0 && at(slot, 0).is_some_and(|first| !first.multifunction) {
         let text = format!(
             "PCI: single function device can't be populated in function {slot:x}.{function:x}"
