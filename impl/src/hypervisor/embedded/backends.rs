@@ -54,8 +54,18 @@ struct Node {
     /// A command made it, not its parent.
     own: bool,
     children: Vec<String>,
-    /// The devices, as permission errors name them.
-    users: BTreeMap<Key, String>,
+    users: BTreeMap<Key, Access>,
+}
+
+/// How a device has a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Access {
+    /// As permission errors name the device.
+    pub(super) holder: String,
+    /// What it wants; a read-only node gives it to nobody.
+    pub(super) writes: bool,
+    /// It lets others write: `share-rw`.
+    pub(super) shares: bool,
 }
 
 /// A backend that a new device will have.
@@ -429,19 +439,32 @@ impl Backends {
         }
     }
 
-    /// Whether `holder` may use a node: two that write do not share one.
-    pub(super) fn permits(&self, claim: &Claim, holder: &str) -> Result<(), QmpError> {
+    /// Whether a device may have a node: who writes must be let by all others.
+    ///
+    /// Only the node itself is looked at; QEMU looks at its children too, which two nodes may share.
+    pub(super) fn permits(&self, claim: &Claim, new: &Access) -> Result<(), QmpError> {
         let Claim::Node(name) = claim else { return Ok(()) };
         let Some(node) = self.nodes.get(name).filter(|node| !node.read_only) else { return Ok(()) };
-        let Some(other) = node.users.values().next() else { return Ok(()) };
-        Err(QmpError::generic(format!(
-            "Permission conflict on node '{name}': permissions 'write' are both required by block device '{other}' \
-             (uses node '{name}' as 'root' child) and unshared by block device '{holder}' \
-             (uses node '{name}' as 'root' child)."
-        )))
+        let refused = |writer: &Access, other: &Access| {
+            Err(QmpError::generic(format!(
+                "Permission conflict on node '{name}': permissions 'write' are both required by block device '{}' \
+                 (uses node '{name}' as 'root' child) and unshared by block device '{}' \
+                 (uses node '{name}' as 'root' child).",
+                writer.holder, other.holder,
+            )))
+        };
+        let mut others = node.users.values().rev();
+        match (
+            others.clone().find(|old| old.writes && !new.shares),
+            others.find(|old| new.writes && !old.shares),
+        ) {
+            (Some(writer), _) => refused(writer, new),
+            (None, Some(other)) => refused(new, other),
+            (None, None) => Ok(()),
+        }
     }
 
-    pub(super) fn claim(&mut self, claim: &Claim, device: Key, holder: String, open: bool) {
+    pub(super) fn claim(&mut self, claim: &Claim, device: Key, access: Access, open: bool) {
         match claim {
             Claim::Chardev(name) => {
                 if let Some(chardev) = self.chardevs.get_mut(name) {
@@ -457,7 +480,7 @@ impl Backends {
             }
             Claim::Node(name) => {
                 if let Some(node) = self.nodes.get_mut(name) {
-                    node.users.insert(device, holder);
+                    node.users.insert(device, access);
                 }
             }
         }

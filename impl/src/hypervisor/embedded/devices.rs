@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{
     Delay, MachineType,
     arguments::{identifier, loose, number},
-    backends::Backends,
+    backends::{Access, Backends},
     catalogue::{Bus, Driver, Needs},
     place::{self, Place, UsbPorts},
 };
@@ -158,8 +158,18 @@ impl Devices {
             (_, Some(part)) => part_path(&path, id, part),
         };
         if let Some(claim) = &claim {
-            backends.permits(claim, &holder)?;
-            backends.claim(claim, key, holder, driver.name == "virtconsole");
+            let shares =
+                loose(properties, "share-rw").is_some_and(|value| value == "on" || value == "true");
+            let access = Access { holder, writes: !driver.name.ends_with("-cd"), shares };
+            // A usb-storage checks before it hands the drive to its part.
+            let asks = match id {
+                Some(id) if driver.plugs_into == Bus::Usb => {
+                    Access { holder: id.to_owned(), ..access.clone() }
+                }
+                _ => access.clone(),
+            };
+            backends.permits(claim, &asks)?;
+            backends.claim(claim, key, access, driver.name == "virtconsole");
         }
         self.insert(
             Device { id: id.map(str::to_owned), driver, path, bus: bus_name, place, unplug: None },
