@@ -20,10 +20,15 @@ pub enum Action {
     Dump,
     /// The daemon performs its next effect.
     Step,
-    /// The daemon stops waiting for the guest to let go of a device.
+    /// The daemon stops waiting for a device to go.
     GiveUp,
     /// The guest lets go of a device, asked or not.
     Eject {
+        /// Which.
+        alias: u8,
+    },
+    /// QEMU brings a device that is out of its tree to its end: `DEVICE_DELETED`.
+    Finalize {
         /// Which.
         alias: u8,
     },

@@ -12,6 +12,16 @@ use super::{
 };
 use crate::study::Blocked;
 
+/// What became of a backend that was to be removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Removed {
+    Yes,
+    /// `Chardev 'charchannel0' not found` and its like.
+    NotThere,
+    /// `Chardev 'charchannel0' is busy` and its like.
+    Busy,
+}
+
 /// One step under construction.
 #[derive(Debug)]
 pub(super) struct Machine<'a> {
@@ -62,14 +72,20 @@ impl Machine<'_> {
                     let next = Detaching::Tell(Ok(Gone::WhenTheGuestLetsGo));
                     self.go_on(Next::Detach { alias, asked, next });
                 }
-                _ => return Err(Blocked("the daemon does not wait for the guest")),
+                _ => return Err(Blocked("the daemon does not wait for a device to go")),
             },
             Action::Eject { alias } => {
-                let listens = self.listens();
                 let device = self.device(alias);
                 enabled(device.frontend, "the guest has no such device")?;
                 device.frontend = false;
                 device.asked = false;
+                device.ending = true;
+            }
+            Action::Finalize { alias } => {
+                let listens = self.listens();
+                let device = self.device(alias);
+                enabled(device.ending, "no device of that name is coming to its end")?;
+                device.ending = false;
                 device.deleted = listens;
             }
             Action::Kill => {
@@ -164,9 +180,18 @@ impl Machine<'_> {
         self.state.daemon = Daemon::Down;
     }
 
-    /// Goes on until nothing is left to do, events included.
+    /// Goes on until nothing is left to do, events included. QEMU brings to its end what must end.
     pub(super) fn come_to_rest(&mut self) {
-        while self.state.guest && self.effect().is_ok() {}
+        while self.state.guest {
+            let before = self.state;
+            if self.effect().is_err() || self.state == before {
+                let ending = (0..).zip(&self.state.devices).find(|(_, device)| device.ending);
+                let Some((alias, _)) = ending else { break };
+                let listens = self.listens();
+                let device = self.device(alias);
+                (device.ending, device.deleted) = (false, listens);
+            }
+        }
     }
 
     /// The next effect of whatever the daemon is about.
@@ -265,6 +290,7 @@ impl Machine<'_> {
                 }
             }
             Attaching::RemoveBackend(why) => {
+                // Nothing has ever used it.
                 self.remove_backend(alias);
                 self.device(alias).memory = Record::Absent;
                 after_refusal(why)
@@ -344,8 +370,9 @@ impl Machine<'_> {
                     }
                 } else if !guest_ejects {
                     device.frontend = false;
+                    device.ending = true;
                     device.seen.0 = false;
-                    Some(Detaching::Backend)
+                    Some(Detaching::Wait)
                 } else {
                     let pending = std::mem::replace(&mut device.asked, true);
                     self.outcome.failed = pending;
@@ -357,13 +384,15 @@ impl Machine<'_> {
             }
             Detaching::Wait => {
                 let device = self.device(alias);
-                enabled(device.deleted, "the guest has not let go of the device")?;
+                enabled(device.deleted, "the device has not come to its end")?;
                 device.deleted = false;
                 Some(Detaching::Backend)
             }
             Detaching::Backend => {
                 let removed = self.remove_backend(alias);
-                if removed || rules.gone_is_done {
+                if removed == Removed::Busy && rules.gone_is_done {
+                    Some(Detaching::Backend)
+                } else if removed == Removed::Yes || rules.gone_is_done {
                     let device = self.device(alias);
                     device.memory = Record::Absent;
                     device.seen = (false, false);
@@ -435,15 +464,19 @@ impl Machine<'_> {
     }
 
     /// A backend that something uses is not removed, nor one that is not there.
-    pub(super) fn remove_backend(&mut self, alias: u8) -> bool {
+    pub(super) fn remove_backend(&mut self, alias: u8) -> Removed {
         let device = self.device(alias);
-        let can = device.backend && !device.frontend;
-        if can {
+        let removed = if !device.backend {
+            Removed::NotThere
+        } else if device.frontend || device.ending {
+            Removed::Busy
+        } else {
             device.backend = false;
             device.seen.1 = false;
-        }
-        self.outcome.failed = !can;
-        can
+            Removed::Yes
+        };
+        self.outcome.failed = removed != Removed::Yes;
+        removed
     }
 
     pub(super) fn tell_added(&mut self, alias: u8) {

@@ -145,6 +145,7 @@ impl study::Study for Study {
             Action::Attach { .. } | Action::Detach { .. } | Action::Dump => Party::Management,
             Action::Step | Action::GiveUp => Party::Daemon,
             Action::Eject { .. } => Party::Guest,
+            Action::Finalize { .. } => Party::Qemu,
             Action::Kill
             | Action::Start
             | Action::Restart
@@ -209,6 +210,7 @@ impl study::Study for Study {
                 |what: &str, value: String| view.push((format!("device{alias} {what}"), value));
             add("frontend in QEMU", yes(device.frontend));
             add("backend in QEMU", yes(device.backend));
+            add("coming to its end", yes(device.ending));
             add("in the status file", crate::words::words(&device.file));
             add("in memory", crate::words::words(&device.memory));
         }

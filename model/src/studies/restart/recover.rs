@@ -1,7 +1,7 @@
 //! What the daemon does when it starts, effect by effect.
 
 use super::{
-    daemon::Machine,
+    daemon::{Machine, Removed},
     outcome::Effect,
     rules::{Recovery, Tell},
     state::{DEVICES_MAX, Daemon, Next, Record, Recovering},
@@ -51,9 +51,10 @@ impl Machine<'_> {
                 let guest_ejects = self.bounds.guest_ejects;
                 let device = self.device(alias);
                 if guest_ejects {
-                    device.asked = device.frontend;
-                } else {
+                    device.asked |= device.frontend;
+                } else if device.frontend {
                     device.frontend = false;
+                    device.ending = true;
                 }
                 Some(Recovering::UndoBackend(alias))
             }
@@ -65,9 +66,13 @@ impl Machine<'_> {
                 Some(self.undo_from(alias + 1))
             }
             Recovering::Clean(alias) => {
-                let done = self.remove_backend(alias);
-                if self.rules.recovery == Recovery::RemoveVanishedOrStop && !done {
+                let removed = self.remove_backend(alias);
+                if self.rules.recovery == Recovery::RemoveVanishedOrStop && removed != Removed::Yes
+                {
                     return self.lose_guest();
+                }
+                if removed == Removed::Busy && self.rules.recovery == Recovery::AskQemu {
+                    return;
                 }
                 if self.rules.recovery != Recovery::AskQemu {
                     self.device(alias).memory = Record::Absent;

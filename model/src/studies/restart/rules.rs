@@ -14,7 +14,7 @@ pub struct Rules {
     pub tell: Tell,
     /// What the daemon does when it starts.
     pub recovery: Recovery,
-    /// What QEMU does not have counts as removed.
+    /// What QEMU does not have counts as removed, and what is busy is tried again.
     pub gone_is_done: bool,
     /// `device_del` of a device whose unplug is pending counts as asked again.
     pub pending_is_asked: bool,

@@ -59,11 +59,11 @@ impl Bounds {
         let aliases = (0..).take(self.devices);
         let mut all = vec![Action::Attach { bus_full: false }, Action::Attach { bus_full: true }];
         all.extend(aliases.clone().map(|alias| Action::Detach { alias }));
-        all.extend([Action::Dump, Action::Step]);
+        all.extend([Action::Dump, Action::Step, Action::GiveUp]);
         if self.guest_ejects {
-            all.push(Action::GiveUp);
-            all.extend(aliases.map(|alias| Action::Eject { alias }));
+            all.extend(aliases.clone().map(|alias| Action::Eject { alias }));
         }
+        all.extend(aliases.map(|alias| Action::Finalize { alias }));
         all.extend([
             Action::Kill,
             Action::Start,

@@ -46,6 +46,9 @@ pub struct Device {
     pub frontend: bool,
     /// QEMU has the backend.
     pub backend: bool,
+    /// The frontend is out of the device tree and has not come to its end: its backend is busy, and
+    /// `DEVICE_DELETED` is still to come. In QEMU 7.2 that takes some 60 ms.
+    pub ending: bool,
     /// QEMU has asked the guest to let go of it.
     pub asked: bool,
     /// What the status file says.
@@ -224,6 +227,6 @@ impl State {
         self.guest
             && self.daemon == Daemon::Idle
             && !self.dirty
-            && !self.devices.iter().any(|device| device.deleted)
+            && !self.devices.iter().any(|device| device.deleted || device.ending)
     }
 }

@@ -90,6 +90,7 @@ fn a_guest_is_lost_because_one_backend_was_gone_before() {
         Detach { alias: 0 },
         Step,
         Eject { alias: 0 },
+        Finalize { alias: 0 },
         Step,
         Step,
         Kill,
