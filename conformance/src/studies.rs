@@ -18,8 +18,6 @@ pub trait Replayable: Family {
     }
 }
 
-impl Replayable for Restart {}
-
 /// Something done to a family, whatever its types.
 pub trait Visitor {
     /// What comes of it.

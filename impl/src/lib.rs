@@ -1,6 +1,7 @@
 //! A small VM manager that follows the designs which the studies show to be right.
 //!
 //! - [`chardev`]: character devices: who is connected, who has been told, and where bytes go.
+//! - [`hotplug`]: plugging, unplugging and recovery as data, effect by effect.
 //! - [`hypervisor`]: what a daemon asks of a running machine, on QEMU or in process.
 //!
 //! ```
@@ -35,4 +36,5 @@
 //! ```
 
 pub mod chardev;
+pub mod hotplug;
 pub mod hypervisor;

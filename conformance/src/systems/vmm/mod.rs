@@ -2,3 +2,4 @@
 
 mod chardev;
 mod hosts;
+mod restart;

@@ -142,6 +142,21 @@ impl Embedded {
         self.devices.ignore(id)
     }
 
+    /// A device that has left the tree comes to its end, now. `false`: there is none of that id.
+    pub fn finalize(&mut self, id: &str) -> bool {
+        let mut any = false;
+        // Its parts, which have no id, end with it.
+        let path = format!("/machine/peripheral/{id}");
+        for ending in &mut self.ending {
+            if ending.gone.path.starts_with(&path) {
+                ending.left = Delay::Turns(0);
+                any = true;
+            }
+        }
+        self.finish();
+        any
+    }
+
     /// From now on, the guest answers requests so.
     pub fn guest_answers(&mut self, delay: Delay) {
         self.config.guest_answers = delay;
