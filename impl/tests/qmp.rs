@@ -270,7 +270,7 @@ fn a_flood_of_events_ends_in_bounded_time_and_memory() {
     let error = within(Duration::from_secs(10), || client.execute(&Command::stop()).unwrap_err());
     assert_eq!(
         error.to_string(),
-        "more than 10000 events or 4194304 bytes of events are waiting; reconnect and take the inventory"
+        "more than 10000 events or 1048576 bytes of events are waiting; reconnect and take the inventory"
     );
     assert_eq!(client.events().len(), 10_001);
     // A peer that floods slower than it is drained only costs the caller his time.
@@ -296,7 +296,7 @@ fn a_line_of_a_gigabyte_is_refused_after_the_limit() {
     let limits = Limits { reply_within: Duration::from_secs(20), ..limits() };
     let mut client = fake.connect(limits).unwrap();
     let error = within(Duration::from_secs(10), || client.execute(&Command::stop()).unwrap_err());
-    assert_eq!(error.to_string(), "line 3 from the monitor: longer than 4194304 bytes");
+    assert_eq!(error.to_string(), "line 3 from the monitor: longer than 2097152 bytes");
     drop(client);
     let sent = counted.recv_timeout(Duration::from_secs(10)).unwrap();
     assert!(sent < 16, "{sent} MiB were taken");
