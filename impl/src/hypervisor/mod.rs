@@ -14,6 +14,37 @@
 //! - A reply says what was *accepted*. `device_del` of a PCI device is a request; what is *done* is an event.
 //! - Events reach whoever is connected when they happen. After a lost connection or [`Hypervisor::reconnect`],
 //!   only [`Hypervisor::inventory`] knows.
+//!
+//! ```
+//! use std::time::{Duration, Instant};
+//! use statusquo_vmm::hypervisor::{Command, Hypervisor, MonitorError, QmpError, embedded::{Config, Embedded}};
+//! use serde_json::json;
+//!
+//! /// Takes a channel away, with its chardev: the event between the two commands is what makes it right.
+//! fn detach(machine: &mut dyn Hypervisor, id: &str, chardev: &str) -> Result<Result<(), QmpError>, MonitorError> {
+//!     if let Err(refusal) = machine.execute(&Command::device_del(id))? {
+//!         return Ok(Err(refusal));
+//!     }
+//!     let deadline = Instant::now() + Duration::from_secs(5);
+//!     while !machine.events().iter().any(|event| event.deleted_device() == Some(id)) {
+//!         if !machine.wait_event(deadline)? {
+//!             return Ok(Err(QmpError::generic("the device is still there")));
+//!         }
+//!     }
+//!     Ok(machine.execute(&Command::chardev_remove(chardev))?.map(drop))
+//! }
+//!
+//! let device = |value| Command::of("device_add", value);
+//! let controller = device(json!({"driver": "virtio-serial-pci", "id": "virtio-serial0"}));
+//! let mut machine = Embedded::boot(Config::default(), &[controller]).map_err(|(_, error)| error)?;
+//! machine.execute(&Command::chardev_add("charchannel0", json!({"type": "null", "data": {}})))??;
+//! machine.execute(&device(json!({"driver": "virtserialport", "id": "channel0", "chardev": "charchannel0"})))??;
+//! assert!(machine.inventory()?.devices.contains("channel0"));
+//!
+//! detach(&mut machine, "channel0", "charchannel0")??;
+//! assert!(!machine.inventory()?.chardevs.contains("charchannel0"));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use std::{
     fmt, io,

@@ -24,6 +24,11 @@ impl Command {
         Command { name: name.to_owned(), arguments: Map::new() }
     }
 
+    /// A command with all its arguments in one object, as a `-device` in JSON is.
+    pub fn of(name: &str, arguments: Value) -> Self {
+        Command { name: name.to_owned(), arguments: properties(arguments) }
+    }
+
     /// With one more argument; a later value replaces an earlier one.
     #[must_use]
     pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {

@@ -393,7 +393,7 @@ mod tests {
     fn a_machine_that_cannot_be_says_why() {
         let dir = tempfile::tempdir().unwrap();
         let start = |script: &str| {
-            launch(dir.path(), script, Duration::from_millis(500)).start().unwrap_err().to_string()
+            launch(dir.path(), script, Duration::from_secs(2)).start().unwrap_err().to_string()
         };
         let qemu = dir.path().join("qemu").display().to_string();
         let log = dir.path().join("log").display().to_string();
@@ -409,7 +409,7 @@ mod tests {
         let hang = "sleep 60 & echo $! > \"$4\"; exec sleep 60";
         assert_eq!(
             start(hang),
-            format!("`{qemu}` is not ready after 500ms; it was killed, see `{log}`")
+            format!("`{qemu}` is not ready after 2s; it was killed, see `{log}`")
         );
         assert_eq!(
             Process::of_pidfile(&dir.path().join("pid")).unwrap_err().kind(),

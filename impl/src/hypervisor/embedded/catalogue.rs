@@ -151,7 +151,11 @@ const DRIVERS: &[Driver] = &[
     Driver::new("usb-mouse", Bus::Usb),
     Driver::new("usb-kbd", Bus::Usb),
     Driver::new("usb-hub", Bus::Usb),
-    Driver::new("usb-storage", Bus::Usb).needs(DRIVE).parts(&["{id}.0/legacy[0]"]),
+    // Its disk is a part of it, on a SCSI bus of its own that has room for no other.
+    Driver::new("usb-storage", Bus::Usb)
+        .needs(DRIVE)
+        .provides(Bus::Scsi, 0)
+        .parts(&["{id}.0/legacy[0]"]),
     Driver::new("virtserialport", Bus::VirtioSerial).needs(CHARDEV),
     Driver::new("virtconsole", Bus::VirtioSerial).needs(CHARDEV),
     Driver::new("scsi-hd", Bus::Scsi).needs(DRIVE),

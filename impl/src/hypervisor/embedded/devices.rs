@@ -178,7 +178,7 @@ impl Devices {
         Ok(())
     }
 
-    /// The bus that is named, or the one that QEMU finds first: the machine's own, else the newest.
+    /// The bus that is named, or the one that QEMU finds first: the machine's own, else one below it.
     fn choose_bus(&self, driver: &Driver, name: Option<&str>) -> Result<String, QmpError> {
         let wanted = driver.plugs_into;
         if let Some(name) = name {
@@ -192,23 +192,39 @@ impl Devices {
             }
             return Ok(name.to_owned());
         }
-        let fitting = || self.buses.iter().filter(|(_, bus)| bus.kind.takes(wanted));
-        let own = fitting()
-            .rev()
-            .find(|(name, bus)| bus.owner.is_none() && !self.is_full(name, bus.kind));
-        let chosen = own.or_else(|| fitting().max_by_key(|(_, bus)| bus.owner));
-        let none = || {
-            QmpError::generic(format!(
-                "No '{}' bus found for device '{}'",
-                wanted.name(),
-                driver.name
-            ))
+        let own = |full: bool| {
+            let own = self
+                .buses
+                .iter()
+                .rev()
+                .filter(|(_, bus)| bus.owner.is_none() && bus.kind.takes(wanted));
+            own.map(|(name, _)| name.as_str()).find(|name| self.is_full(name) == full)
         };
-        Ok(chosen.ok_or_else(none)?.0.clone())
+        let below = || {
+            let roots = self
+                .buses
+                .iter()
+                .filter(|(_, bus)| bus.owner.is_none())
+                .map(|(name, _)| name.as_str());
+            roots.filter_map(|root| self.search(root, wanted)).next()
+        };
+        let none = || format!("No '{}' bus found for device '{}'", wanted.name(), driver.name);
+        let chosen = own(false).or_else(below).or_else(|| own(true));
+        chosen.map(str::to_owned).ok_or_else(|| QmpError::generic(none()))
     }
 
-    fn is_full(&self, name: &str, kind: Bus) -> bool {
-        kind == Bus::Ide && self.on(name).count() >= 2
+    /// The first bus of a kind below another: depth first, the newest device before the older ones.
+    fn search(&self, bus: &str, wanted: Bus) -> Option<&str> {
+        self.devices.iter().rev().filter(|(_, device)| device.bus == bus).find_map(|(&key, _)| {
+            let mut own = self.buses.iter().filter(|(_, bus)| bus.owner == Some(key));
+            own.find_map(|(name, bus)| {
+                if bus.kind.takes(wanted) { Some(name.as_str()) } else { self.search(name, wanted) }
+            })
+        })
+    }
+
+    fn is_full(&self, name: &str) -> bool {
+        self.buses.get(name).is_some_and(|bus| bus.kind == Bus::Ide) && self.on(name).count() >= 2
     }
 
     fn place(
@@ -271,6 +287,10 @@ impl Devices {
                 Ok(Place::Usb { port: bus.usb.choose(wanted.as_deref(), name)? })
             }
             Bus::Scsi => {
+                let owner = bus.owner.and_then(|owner| self.devices.get(&owner));
+                if owner.is_some_and(|owner| owner.driver.plugs_into == Bus::Usb) {
+                    return Err(QmpError::generic("no free target"));
+                }
                 let taken = self.on(name).filter_map(|device| match device.place {
                     Place::Scsi { unit, lun } => Some((unit, lun, device.id.clone())),
                     _ => None,

@@ -13,7 +13,7 @@ const NOW: Config =
     Config { machine: MachineType::Pc, guest_answers: Delay::Turns(0), finalize: Delay::Turns(0) };
 
 fn device(value: Value) -> Command {
-    Command { name: "device_add".to_owned(), arguments: properties(value) }
+    Command::of("device_add", value)
 }
 
 fn null(id: &str) -> Command {

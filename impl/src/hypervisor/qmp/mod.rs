@@ -34,7 +34,8 @@ use super::{Command, Event, Hypervisor, MonitorError, Reply};
 
 /// What a peer may cost.
 ///
-/// Memory is at most about a hundred times `line_max` + `event_bytes_max`: the worst JSON for its parser.
+/// Memory is at most about a hundred times `line_max` + `event_bytes_max`, for the worst JSON (`[{"":0},…]`);
+/// what QEMU sends takes far less.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes in one line.
@@ -52,9 +53,9 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Limits {
-            line_max: 4 << 20,
+            line_max: 2 << 20,
             events_max: 10_000,
-            event_bytes_max: 4 << 20,
+            event_bytes_max: 1 << 20,
             connect_within: Duration::from_secs(5),
             reply_within: Duration::from_secs(5),
         }
