@@ -15,7 +15,10 @@ use statusquo::{
 use statusquo_model::{
     explore::{self, Exploration},
     family::Family,
-    studies::chardev::{Chardev, Study, action::Action, outcome::Outcome},
+    studies::{
+        chardev::{Chardev, Study, action::Action, outcome::Outcome},
+        restart::Restart,
+    },
     study::Study as _,
     words::words,
 };
@@ -44,6 +47,28 @@ fn ours_agrees_on_real_descriptors_in_every_scope() {
         let wrong = replayed.verdicts.iter().find(|verdict| **verdict != Verdict::Agrees);
         assert_eq!(wrong, None, "{scope}");
         assert_eq!(replayed.steps, suite.header.steps, "{scope}");
+    }
+}
+
+#[test]
+fn ours_agrees_at_every_kill_point() {
+    let ours = Restart::designs().iter().find(|design| design.name == "ours").unwrap();
+    let restart = |scope: &str| {
+        Restart::study(ours, Restart::scopes().iter().find(|known| known.name == scope).unwrap())
+    };
+    for (scope, other) in [("pci", "usb"), ("usb", "pci")] {
+        let study = restart(scope);
+        let exploration = explore::explore(&study, &explore::Options::default()).unwrap();
+        let edges = exploration.edges(NonZeroUsize::MIN);
+        let names = ("restart", "ours", scope);
+        let suite = generate(&exploration, &edges, Criterion::Transitions, names, Cut::default());
+        let on = |study| {
+            let factory = Restart::vmm(study).unwrap();
+            replay(&suite.traces, &factory, &Options::default()).counts()
+        };
+        assert_eq!(on(&study), (suite.traces.len(), 0, 0), "{scope}");
+        // Devices that go the other way are found out.
+        assert!(on(&restart(other)).1 > 0, "{scope} on {other}");
     }
 }
 
