@@ -27,6 +27,9 @@ use crate::{
     studies::Replayable,
 };
 
+/// Effects of one recovery: a look, a removal for each device, a notice, a save.
+const EFFECTS_MAX: usize = 32;
+
 impl Replayable for Restart {
     fn vmm(study: &Study) -> Option<Arc<dyn Factory<Study>>> {
         Some(Arc::new(InProcess { guest_ejects: study.guest_ejects() }))
@@ -222,7 +225,9 @@ impl Daemon {
             Action::Start => self.start()?,
             Action::Restart => {
                 self.start()?;
-                while let Some(performed) = self.perform()? {
+                // A backend that stays busy is tried for ever; at rest there is none.
+                for _ in 0..EFFECTS_MAX {
+                    let Some(performed) = self.perform()? else { break };
                     self.tell(&performed, &mut outcome)?;
                 }
             }
