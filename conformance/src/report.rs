@@ -129,7 +129,7 @@ impl ShownStep {
 }
 
 impl Shown {
-    fn of<S: Study>(study: &S, shown: &Counterexample<S>) -> Self {
+    pub(crate) fn of<S: Study>(study: &S, shown: &Counterexample<S>) -> Self {
         let steps = |seen: &[Seen<S>]| seen.iter().map(ShownStep::of).collect();
         let tell = |told: &Told<S>| ShownTell {
             action: value(&told.action),

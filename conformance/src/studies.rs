@@ -8,13 +8,21 @@ use statusquo_model::{
     studies::{chardev::Chardev, restart::Restart},
 };
 
-use crate::replay::Factory;
+use crate::{replay::Factory, systems::libvirt::Programs};
 
 /// A family, and the systems of ours that its traces can be replayed on.
 pub trait Replayable: Family {
     /// Our implementation, set up as this scope asks. `None` where nothing of ours answers this study.
     fn vmm(_: &Self::Study) -> Option<Arc<dyn Factory<Self::Study>>> {
         None
+    }
+
+    /// The design that a shipped binary follows.
+    const SHIPPED: Option<&'static str> = None;
+
+    /// A real libvirt, or why it cannot be had.
+    fn libvirt(_: &Self::Study, _: Programs) -> Result<Arc<dyn Factory<Self::Study>>, String> {
+        Err(format!("the study {} is not about libvirt", Self::NAME))
     }
 }
 

@@ -5,6 +5,7 @@ mod check;
 mod compare;
 mod doctor;
 mod explore;
+mod findings;
 mod generate;
 mod replay;
 mod verify;
@@ -100,6 +101,11 @@ enum Command {
     #[command(after_help = "Example:
   statusquo explore chardev --design qemu-7.2 --scope server --listen 127.0.0.1:3000")]
     Explore(explore::Explore),
+    /// Replay what a shipped design violates on the binary that people run
+    #[command(
+        after_help = "Examples:\n  statusquo findings\n  statusquo findings restart --against libvirt --property 'guest is lost'"
+    )]
+    Findings(findings::Findings),
     /// Say which real systems are here, which versions, and how to install what is missing
     Doctor(doctor::Doctor),
     /// Print a completion script for a shell
@@ -163,9 +169,14 @@ pub(crate) struct Unfinished {
     end: String,
 }
 
+/// A real system that is not here.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Missing(pub(crate) String);
+
 /// The exit code of a command that failed: 3 where a budget was too small, and 2 for usage and bad input.
 pub fn code_of(error: &anyhow::Error) -> u8 {
-    let unfinished = error.chain().any(|cause| cause.is::<Unfinished>());
+    let unfinished = error.chain().any(|cause| cause.is::<Unfinished>() || cause.is::<Missing>());
     if unfinished { Ended::Incomplete.code() } else { 2 }
 }
 
@@ -179,6 +190,7 @@ pub fn run(cli: Cli) -> anyhow::Result<Ended> {
         Command::Generate(generate) => generate.run(&common),
         Command::Replay(replay) => replay.run(&common),
         Command::Explore(explore) => explore.run(&common),
+        Command::Findings(findings) => findings.run(&common),
         Command::Doctor(doctor) => doctor.run(&common),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "statusquo", &mut io::stdout());

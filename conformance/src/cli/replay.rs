@@ -18,13 +18,13 @@ use statusquo_model::{
     words::words,
 };
 
-use super::{Common, Ended, budget, generate::suite_of, print, print_json};
+use super::{Common, Ended, Missing, budget, generate::suite_of, print, print_json};
 use crate::{
     generate::{Criterion, Cut},
     replay::{self, Factory, Options, Replayed, Verdict, explain, minimise},
     report,
     studies::{self, Replayable, Visitor},
-    systems::model::ModelFactory,
+    systems::{libvirt::Programs, model::ModelFactory},
     trace::{Reader, Suite, read_suite},
 };
 
@@ -70,6 +70,8 @@ enum System {
     Model,
     /// Our implementation, over real descriptors
     Vmm,
+    /// A real libvirt with a real QEMU, below a directory of its own
+    Libvirt,
 }
 
 impl Replay {
@@ -336,6 +338,8 @@ impl Replay {
             System::Vmm => F::vmm(&study).with_context(|| {
                 format!("our implementation does not answer the study {}", F::NAME)
             })?,
+            System::Libvirt => F::libvirt(&study, Programs::default())
+                .map_err(|why| Missing(format!("libvirt cannot be had: {why}")))?,
             System::Model => {
                 let answers = match &self.on {
                     Some(name) => studies::design::<F>(name)?,

@@ -3,6 +3,8 @@
 //! - [`model`]: the model itself, of any design: a harness that cannot replay it is broken, and one
 //!   that cannot tell two designs apart is blind.
 //! - [`vmm`]: our implementation, over real descriptors.
+//! - [`libvirt`]: a real libvirt with a real QEMU, killed and restarted at will.
 
+pub mod libvirt;
 pub mod model;
 pub mod vmm;

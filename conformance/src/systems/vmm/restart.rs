@@ -25,6 +25,7 @@ use statusquo_vmm::{
 use crate::{
     replay::{Factory, Fault, Observed, System},
     studies::Replayable,
+    systems::libvirt::{self, Programs},
 };
 
 /// Effects of one recovery: a look, a removal for each device, a notice, a save.
@@ -33,6 +34,12 @@ const EFFECTS_MAX: usize = 32;
 impl Replayable for Restart {
     fn vmm(study: &Study) -> Option<Arc<dyn Factory<Study>>> {
         Some(Arc::new(InProcess { guest_ejects: study.guest_ejects() }))
+    }
+
+    const SHIPPED: Option<&'static str> = Some("libvirt-9.0");
+
+    fn libvirt(study: &Study, programs: Programs) -> Result<Arc<dyn Factory<Study>>, String> {
+        libvirt::restart::factory(study, programs)
     }
 }
 

@@ -1,0 +1,61 @@
+//! The domain that is played with, and what can be read of it without asking anybody.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// Its name.
+pub(super) const NAME: &str = "t";
+
+/// A machine without a guest operating system. Its channels come and go.
+pub(super) fn xml(qemu: &Path) -> String {
+    format!(
+        "<domain type='qemu'><name>{NAME}</name><memory unit='MiB'>16</memory><vcpu>1</vcpu>\
+         <os><type arch='x86_64' machine='pc'>hvm</type></os>\
+         <devices><emulator>{}</emulator><controller type='virtio-serial' index='0'/>\
+         <controller type='usb' model='none'/><memballoon model='none'/></devices></domain>",
+        qemu.display()
+    )
+}
+
+/// A channel, the n-th that was ever asked for.
+pub(super) fn channel(number: u32) -> String {
+    format!("<channel type='null'><target type='virtio' name='org.example.{number}'/></channel>")
+}
+
+/// Where QEMU's monitor listens.
+pub(super) fn monitor(root: &Path) -> PathBuf {
+    root.join(format!("lib/qemu/domain-1-{NAME}/monitor.sock"))
+}
+
+/// The status file.
+pub(super) fn status(root: &Path) -> PathBuf {
+    root.join(format!("run/qemu/{NAME}.xml"))
+}
+
+/// A directory of this name keeps libvirt from saving (`virFileRewrite` creates it as a file).
+pub(super) fn obstacle(root: &Path) -> PathBuf {
+    root.join(format!("run/qemu/{NAME}.xml.new"))
+}
+
+/// The pid of the guest's QEMU.
+pub(super) fn pid(root: &Path) -> Option<i32> {
+    fs::read_to_string(root.join(format!("run/qemu/{NAME}.pid"))).ok()?.trim().parse().ok()
+}
+
+/// Is this process there, and no zombie?
+pub(super) fn is_alive(pid: i32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with('Z'))
+}
+
+/// The aliases of the channels in a dump.
+pub(super) fn channels(dump: &str) -> Vec<String> {
+    let named = dump.split("<channel ").skip(1).filter_map(|rest| {
+        let element = rest.split("</channel>").next()?;
+        let alias = element.split("<alias name='").nth(1)?;
+        Some(alias.split('\'').next()?.to_owned())
+    });
+    named.collect()
+}

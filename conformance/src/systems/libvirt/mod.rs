@@ -1,0 +1,16 @@
+//! A real libvirt as a system: its QEMU driver, embedded in one `virsh` per life of the daemon.
+//!
+//! With `qemu:///embed` the driver lives in the client. Killing that `virsh` is the daemon's SIGKILL, the
+//! next one is its restart, and QEMU survives both. Everything is below one directory of ours; the
+//! system's libvirt is never touched. As root, `virsh` runs in a user namespace of its own, where it takes
+//! itself for an ordinary user.
+//!
+//! Between libvirt and QEMU stands [`proxy`], which holds chosen monitor commands and their replies back:
+//! a kill falls exactly between two of them, every time.
+
+mod domain;
+mod proxy;
+pub(crate) mod restart;
+mod virsh;
+
+pub use self::virsh::Programs;

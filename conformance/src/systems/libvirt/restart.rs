@@ -1,0 +1,492 @@
+//! The restart study on libvirt: the daemon's effects are the monitor commands that the proxy lets go, one
+//! for each step, and the saves of the status file in between.
+//!
+//! What cannot be driven here: a frontend that QEMU refuses (libvirt refuses before), an end of a device
+//! that is put off (QEMU ends it within some 60 ms), and a guest that has a say (there is none).
+//! Device events are not observed: with an embedded driver nobody is left to be told.
+
+use std::{
+    fs, io,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use statusquo_model::studies::restart::{
+    Study,
+    action::Action,
+    outcome::{Effect, Outcome, Reply},
+    state::Why,
+};
+use tempfile::TempDir;
+
+use super::{
+    Programs, domain,
+    proxy::{Executed, Proxy},
+    virsh::{Given, Virsh, configure},
+};
+use crate::{
+    replay::{Factory, Fault, Observed, System},
+    workdir,
+};
+
+/// How long anything may take that a loaded machine slows down.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// The commands that are effects of the study.
+const EFFECTS: [&str; 4] = ["chardev-add", "device_add", "device_del", "chardev-remove"];
+/// The same for a daemon that recovers: what it looks at is one too.
+const RECOVERY: [&str; 2] = ["qom-list", "chardev-remove"];
+
+/// libvirt for the restart study, where it can be driven at all.
+pub(crate) fn factory(
+    study: &Study,
+    programs: Programs,
+) -> Result<Arc<dyn Factory<Study>>, String> {
+    if study.guest_ejects() {
+        return Err("unplug of a PCI device needs a guest, and there is none here".to_owned());
+    }
+    let version = programs.version()?;
+    Ok(Arc::new(Libvirt { programs, version }))
+}
+
+#[derive(Debug)]
+struct Libvirt {
+    programs: Programs,
+    version: String,
+}
+
+impl Factory<Study> for Libvirt {
+    fn name(&self) -> String {
+        format!("libvirt {}", self.version)
+    }
+
+    fn start(&self) -> Result<Box<dyn System<Study>>, Fault> {
+        let run = Run::new(&self.programs).map_err(environment)?;
+        Ok(Box::new(run))
+    }
+}
+
+fn environment(error: impl std::fmt::Display) -> Fault {
+    Fault::Environment(error.to_string())
+}
+
+/// One domain under one libvirt, restarted at will.
+struct Run {
+    // Dropped in this order: the daemon, the proxy, the guest, the directory.
+    virsh: Option<Virsh>,
+    proxy: Proxy,
+    qemu: Qemu,
+    root: PathBuf,
+    programs: Programs,
+    asked: u32,
+    /// The request is an attach; `virsh -q` says nothing when it is done.
+    attaches: bool,
+    doing: Doing,
+    _dir: TempDir,
+}
+
+/// A guest that ends with its trace.
+struct Qemu(i32);
+
+impl Drop for Qemu {
+    fn drop(&mut self) {
+        if domain::is_alive(self.0)
+            && let Some(pid) = Pid::from_raw(self.0)
+        {
+            // It may have ended meanwhile.
+            let _gone = kill_process(pid, Signal::KILL);
+        }
+    }
+}
+
+/// What the daemon is about, as far as the driver of this run must know.
+enum Doing {
+    Nothing,
+    /// A request was given; its answer is shown when the study's daemon tells it.
+    Request {
+        given: Given,
+        alias: Option<String>,
+        file: PathBuf,
+    },
+    /// The next life's first command waits for the domain.
+    Recovery {
+        given: Option<Given>,
+    },
+}
+
+impl Run {
+    fn new(programs: &Programs) -> io::Result<Self> {
+        let dir = TempDir::new_in(workdir::root()?)?;
+        // Sockets below it have short names or none.
+        let root = dir.path().to_owned();
+        configure(&root)?;
+        reuse_capabilities(&root)?;
+        let xml = root.join("domain.xml");
+        fs::write(&xml, domain::xml(&programs.qemu))?;
+        let mut virsh = Virsh::start(programs, &root)?;
+        for command in [format!("define {}", xml.display()), format!("start {}", domain::NAME)] {
+            let given = virsh.give(&command)?;
+            let answer = virsh.wait(&given, Duration::from_secs(60))?;
+            if let Some(error) = answer.lines().find(|line| line.starts_with("error:")) {
+                return Err(io::Error::other(format!("virsh {command}: {error}")));
+            }
+        }
+        let pid =
+            domain::pid(&root).ok_or_else(|| io::Error::other("libvirt wrote no pid file"))?;
+        let qemu = Qemu(pid);
+        keep_capabilities(&root)?;
+        virsh.kill();
+        let proxy = Proxy::new(&domain::monitor(&root))?;
+        let mut run = Run {
+            virsh: None,
+            proxy,
+            qemu,
+            root,
+            programs: programs.clone(),
+            asked: 0,
+            attaches: false,
+            doing: Doing::Nothing,
+            _dir: dir,
+        };
+        run.restart()?;
+        Ok(run)
+    }
+
+    fn virsh(&mut self) -> io::Result<&mut Virsh> {
+        self.virsh.as_mut().ok_or_else(|| io::Error::other("the daemon is not running"))
+    }
+
+    /// A query that waits until the domain has no other job.
+    fn wait_for_domain(&mut self) -> io::Result<Given> {
+        self.virsh()?.give(&format!("dommemstat {}", domain::NAME))
+    }
+
+    fn kill(&mut self) {
+        if let Some(virsh) = self.virsh.take() {
+            virsh.kill();
+        }
+        self.proxy.next_session(&[], false);
+        self.doing = Doing::Nothing;
+    }
+
+    fn start(&mut self, held: &[&'static str]) -> io::Result<()> {
+        self.proxy.next_session(held, false);
+        self.virsh = Some(Virsh::start(&self.programs, &self.root)?);
+        Ok(())
+    }
+
+    /// Kill, start, and recovery to its end.
+    fn restart(&mut self) -> io::Result<()> {
+        self.kill();
+        self.start(&[])?;
+        let given = self.wait_for_domain()?;
+        let virsh = self.virsh()?;
+        virsh.wait(&given, PATIENCE)?;
+        Ok(())
+    }
+
+    fn act(&mut self, action: Action, owed: &Outcome) -> Result<Outcome, Fault> {
+        let mut seen = Outcome::default();
+        match action {
+            Action::Attach { bus_full: false } => {
+                self.asked += 1;
+                let file = self.root.join(format!("channel{}.xml", self.asked));
+                fs::write(&file, domain::channel(self.asked)).map_err(environment)?;
+                self.begin(
+                    &format!("attach-device {} {} --live", domain::NAME, file.display()),
+                    None,
+                    file,
+                )
+                .map_err(environment)?;
+            }
+            Action::Attach { bus_full: true } => {
+                return Err(environment("libvirt refuses a full bus before it asks QEMU"));
+            }
+            Action::Detach { alias } => {
+                let id = format!("channel{alias}");
+                let dump = self.dump().map_err(environment)?;
+                let Some(element) = element_of(&dump, &id) else {
+                    seen.reply = Reply::Refused { why: Why::NoSuchDevice };
+                    return Ok(self.finished(seen));
+                };
+                let file = self.root.join(format!("detach{alias}.xml"));
+                fs::write(&file, element).map_err(environment)?;
+                self.begin(
+                    &format!("detach-device {} {} --live", domain::NAME, file.display()),
+                    Some(id),
+                    file,
+                )
+                .map_err(environment)?;
+            }
+            Action::Dump => {
+                let dump = self.dump().map_err(environment)?;
+                let mut aliases = domain::channels(&dump)
+                    .iter()
+                    .map(|id| number(id))
+                    .collect::<Result<Vec<u8>, Fault>>()?;
+                aliases.sort_unstable();
+                seen.reply = Reply::Devices { aliases };
+            }
+            Action::Step => self.step(owed, &mut seen)?,
+            Action::GiveUp => {
+                return Err(environment(
+                    "libvirt waits five seconds for a device, by its own clock",
+                ));
+            }
+            Action::Eject { .. } => return Err(environment("there is no guest")),
+            Action::Finalize { alias } => {
+                // QEMU does it by itself; the event is held until the daemon takes it.
+                if matches!(self.doing, Doing::Request { .. }) {
+                    self.proxy
+                        .wait_deleted(&format!("channel{alias}"), PATIENCE)
+                        .map_err(environment)?;
+                }
+            }
+            Action::Kill => self.kill(),
+            Action::Start => {
+                self.start(&RECOVERY).map_err(environment)?;
+                self.doing = Doing::Recovery { given: None };
+            }
+            Action::Restart => self.restart().map_err(environment)?,
+            Action::FillDisk => {
+                fs::create_dir(domain::obstacle(&self.root)).map_err(environment)?;
+            }
+            Action::FreeDisk => {
+                fs::remove_dir(domain::obstacle(&self.root)).map_err(environment)?;
+            }
+        }
+        Ok(self.finished(seen))
+    }
+
+    fn finished(&self, seen: Outcome) -> Outcome {
+        Outcome { guest_lost: !domain::is_alive(self.qemu.0), ..seen }
+    }
+
+    fn begin(&mut self, command: &str, alias: Option<String>, file: PathBuf) -> io::Result<()> {
+        self.proxy.hold(&EFFECTS);
+        self.proxy.hold_events();
+        self.attaches = alias.is_none();
+        let given = self.virsh()?.give(command)?;
+        self.doing = Doing::Request { given, alias, file };
+        Ok(())
+    }
+
+    fn dump(&mut self) -> io::Result<String> {
+        let virsh = self.virsh()?;
+        let given = virsh.give(&format!("dumpxml {}", domain::NAME))?;
+        virsh.wait(&given, PATIENCE)
+    }
+
+    /// The daemon's next effect, which the model says is this one.
+    fn step(&mut self, owed: &Outcome, seen: &mut Outcome) -> Result<(), Fault> {
+        // Nobody is left to be told, so what is told is not observed.
+        (seen.added, seen.removed) = (owed.added.clone(), owed.removed.clone());
+        match owed.did {
+            Some(
+                Effect::AddBackend
+                | Effect::AddFrontend
+                | Effect::RemoveFrontend
+                | Effect::RemoveBackend
+                | Effect::Look,
+            ) => {
+                let executed = self.let_one_go()?;
+                seen.did = executed.as_ref().and_then(effect);
+                if let Some(executed) = executed {
+                    seen.failed = executed.reply.get("error").is_some();
+                    self.learn_alias(&executed);
+                }
+                // A failure that ends the guest does so when libvirt hears of it.
+                if owed.guest_lost {
+                    self.proxy.deliver();
+                    self.await_death();
+                }
+            }
+            Some(Effect::TakeEvent) => {
+                self.proxy.deliver();
+                let Doing::Request { alias: Some(alias), .. } = &self.doing else {
+                    return Err(environment("an event without a request that waits for it"));
+                };
+                self.proxy.wait_deleted(alias, PATIENCE).map_err(environment)?;
+                self.proxy.release_events();
+                seen.did = Some(Effect::TakeEvent);
+            }
+            Some(Effect::Connect) => {
+                seen.did = self.parks()?.then_some(Effect::Connect);
+            }
+            Some(Effect::Save) => {
+                let before = inode(&domain::status(&self.root));
+                self.proxy.deliver();
+                self.proxy.hold(&[]);
+                self.let_it_finish()?;
+                if owed.guest_lost {
+                    self.await_death();
+                }
+                let after = inode(&domain::status(&self.root));
+                seen.did = Some(Effect::Save);
+                // A file that is gone went with its guest.
+                seen.failed = after == before || after.is_none();
+            }
+            Some(Effect::Tell) => {
+                self.proxy.deliver();
+                self.proxy.hold(&[]);
+                seen.did = Some(Effect::Tell);
+                seen.reply = self.told()?;
+                self.doing = Doing::Nothing;
+            }
+            None => return Err(environment("a step without an effect")),
+        }
+        Ok(())
+    }
+
+    /// Waits until libvirt asks QEMU something that is an effect; `false` if it is done without.
+    fn parks(&mut self) -> Result<bool, Fault> {
+        if let Doing::Recovery { given: given @ None } = &mut self.doing {
+            let virsh = self.virsh.as_mut().ok_or_else(|| environment("no daemon"))?;
+            *given =
+                Some(virsh.give(&format!("dommemstat {}", domain::NAME)).map_err(environment)?);
+        }
+        let Run { virsh, proxy, doing, .. } = self;
+        let virsh = virsh.as_ref().ok_or_else(|| environment("no daemon"))?;
+        let given = match doing {
+            Doing::Request { given, .. } | Doing::Recovery { given: Some(given) } => given,
+            _ => return Err(environment("the daemon has nothing to do")),
+        };
+        proxy.wait_parked(PATIENCE, || virsh.answer(given).is_some()).map_err(environment)
+    }
+
+    /// Delivers the last answer and executes the next command.
+    fn let_one_go(&mut self) -> Result<Option<Executed>, Fault> {
+        self.proxy.deliver();
+        if !self.parks()? {
+            return Ok(None);
+        }
+        self.proxy.execute(PATIENCE).map(Some).map_err(environment)
+    }
+
+    fn let_it_finish(&mut self) -> Result<(), Fault> {
+        let Run { virsh, doing, .. } = self;
+        let virsh = virsh.as_mut().ok_or_else(|| environment("no daemon"))?;
+        match doing {
+            Doing::Request { given, .. } | Doing::Recovery { given: Some(given) } => {
+                virsh.wait(given, PATIENCE).map(drop).map_err(environment)
+            }
+            _ => Err(environment("the daemon has nothing to do")),
+        }
+    }
+
+    fn await_death(&self) {
+        let start = std::time::Instant::now();
+        while domain::is_alive(self.qemu.0) && start.elapsed() < PATIENCE {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn learn_alias(&mut self, executed: &Executed) {
+        if executed.name() == "device_add"
+            && let Doing::Request { alias, .. } = &mut self.doing
+        {
+            *alias = executed.command["arguments"]["id"].as_str().map(str::to_owned);
+        }
+    }
+
+    /// The answer that the requester gets.
+    fn told(&mut self) -> Result<Reply, Fault> {
+        let Run { virsh, doing, .. } = &*self;
+        let virsh = virsh.as_ref().ok_or_else(|| environment("no daemon"))?;
+        let Doing::Request { given, alias, file } = doing else { return Ok(Reply::Nothing) };
+        let text = virsh.wait(given, PATIENCE).map_err(environment)?;
+        drop(fs::remove_file(file));
+        let alias = alias.as_deref().map_or(Ok(0), number)?;
+        let error = text.lines().filter_map(|line| line.strip_prefix("error: ")).next_back();
+        Ok(match error {
+            None if self.attaches => Reply::Attached { alias },
+            None => Reply::Detached { alias },
+            Some(error) => Reply::Refused { why: why(error)? },
+        })
+    }
+}
+
+fn why(error: &str) -> Result<Why, Fault> {
+    let known = [
+        ("cause is unknown", Why::Unknown),
+        ("already exists", Why::DuplicateId),
+        ("Duplicate device ID", Why::DuplicateId),
+        ("duplicate property", Why::DuplicateId),
+        ("is busy", Why::BackendRefused),
+        ("not found", Why::BackendRefused),
+        ("process of unplug", Why::UnplugPending),
+    ];
+    let found = known.iter().find(|(text, _)| error.contains(text)).map(|(_, why)| *why);
+    found.ok_or_else(|| Fault::Garbage(error.to_owned()))
+}
+
+fn effect(executed: &Executed) -> Option<Effect> {
+    Some(match executed.name() {
+        "chardev-add" => Effect::AddBackend,
+        "device_add" => Effect::AddFrontend,
+        "device_del" => Effect::RemoveFrontend,
+        "chardev-remove" => Effect::RemoveBackend,
+        "qom-list" => Effect::Look,
+        _ => return None,
+    })
+}
+
+fn number(id: &str) -> Result<u8, Fault> {
+    let number = id.strip_prefix("channel").and_then(|number| number.parse().ok());
+    number.ok_or_else(|| Fault::Garbage(format!("`{id}` is no channel of this study")))
+}
+
+fn element_of(dump: &str, id: &str) -> Option<String> {
+    let alias = format!("<alias name='{id}'/>");
+    let elements = dump.split("<channel ").skip(1);
+    let element = elements.filter_map(|rest| rest.split("</channel>").next());
+    element
+        .into_iter()
+        .find(|element| element.contains(&alias))
+        .map(|element| format!("<channel {element}</channel>"))
+}
+
+fn inode(path: &Path) -> Option<u64> {
+    fs::metadata(path).ok().map(|metadata| metadata.ino())
+}
+
+/// Asking QEMU what it can do takes libvirt seconds; the first run's answer serves the others.
+fn kept_capabilities() -> io::Result<PathBuf> {
+    Ok(workdir::root()?.join("capabilities"))
+}
+
+fn reuse_capabilities(root: &Path) -> io::Result<()> {
+    let kept = kept_capabilities()?;
+    if kept.exists() { copy(&kept, &root.join("cache/qemu/capabilities")) } else { Ok(()) }
+}
+
+fn keep_capabilities(root: &Path) -> io::Result<()> {
+    let (made, kept) = (root.join("cache/qemu/capabilities"), kept_capabilities()?);
+    if kept.exists() || !made.exists() {
+        return Ok(());
+    }
+    // Whole or not at all: others look for it meanwhile.
+    let part = TempDir::new_in(workdir::root()?)?;
+    copy(&made, &part.path().join("it"))?;
+    match fs::rename(part.path().join("it"), &kept) {
+        Err(_) if kept.exists() => Ok(()),
+        renamed => renamed,
+    }
+}
+
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        fs::copy(entry.path(), to.join(entry.file_name()))?;
+    }
+    Ok(())
+}
+
+impl System<Study> for Run {
+    fn apply(&mut self, action: Action, owed: &Outcome) -> Result<Observed<Study>, Fault> {
+        self.act(action, owed).map(Observed::Outcome)
+    }
+}
