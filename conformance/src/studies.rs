@@ -6,6 +6,7 @@ use statusquo_model::{
     catalogue::{self, UnknownName},
     family::{Design, Family, Role, Scope, Status},
     studies::{chardev::Chardev, restart::Restart},
+    study::Study,
 };
 
 use crate::{replay::Factory, systems::libvirt::Programs};
@@ -14,6 +15,19 @@ use crate::{replay::Factory, systems::libvirt::Programs};
 pub trait Replayable: Family {
     /// Our implementation, set up as this scope asks. `None` where nothing of ours answers this study.
     fn vmm(_: &Self::Study) -> Option<Arc<dyn Factory<Self::Study>>> {
+        None
+    }
+
+    /// What to do after a demonstration, so that what is wrong in its last state is seen from outside.
+    fn aftermath(
+        _: &Self::Study,
+        _: &<Self::Study as Study>::State,
+    ) -> Vec<<Self::Study as Study>::Action> {
+        Vec::new()
+    }
+
+    /// Why a property cannot be confirmed on a real system even where every outcome agrees.
+    fn unseen(_property: &str) -> Option<&'static str> {
         None
     }
 

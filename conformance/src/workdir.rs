@@ -3,8 +3,8 @@
 
 use std::{
     io,
-    path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard, PoisonError},
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
 
 use signal_hook::{
@@ -13,20 +13,20 @@ use signal_hook::{
 };
 use tempfile::TempDir;
 
-static ROOT: Mutex<Root> = Mutex::new(Root::Unasked);
+static ROOT: Mutex<Root> = Mutex::new(Root::Made(Weak::new()));
 
 /// Attempts to empty a directory in which others may still be making files.
 const ATTEMPTS_MAX: u32 = 100;
 
 enum Root {
-    Unasked,
-    Made(TempDir),
+    /// Made when somebody asks, and gone with the last who did.
+    Made(Weak<TempDir>),
     /// The process is about to end: a replay that is still running must not make it anew.
     Closed,
 }
 
-/// The directory, made when it is first asked for. An error once it was removed.
-pub fn root() -> io::Result<PathBuf> {
+/// The directory, for as long as somebody holds it. An error once it was removed for good.
+pub fn root() -> io::Result<Arc<TempDir>> {
     made(&mut lock(&ROOT))
 }
 
@@ -51,19 +51,25 @@ fn lock(root: &Mutex<Root>) -> MutexGuard<'_, Root> {
     root.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn made(root: &mut Root) -> io::Result<PathBuf> {
-    if let Root::Unasked = root {
-        *root = Root::Made(tempfile::Builder::new().prefix("statusquo-").tempdir()?);
-    }
+fn made(root: &mut Root) -> io::Result<Arc<TempDir>> {
     match root {
-        Root::Made(dir) => Ok(dir.path().to_owned()),
-        Root::Unasked | Root::Closed => Err(io::Error::other("the process is ending")),
+        Root::Closed => Err(io::Error::other("the process is ending")),
+        Root::Made(dir) => match dir.upgrade() {
+            Some(dir) => Ok(dir),
+            None => {
+                let new = Arc::new(tempfile::Builder::new().prefix("statusquo-").tempdir()?);
+                *dir = Arc::downgrade(&new);
+                Ok(new)
+            }
+        },
     }
 }
 
 fn close(root: &mut Root) {
-    if let Root::Made(dir) = std::mem::replace(root, Root::Closed) {
-        remove_busy(&dir.keep());
+    if let Root::Made(dir) = std::mem::replace(root, Root::Closed)
+        && let Some(dir) = dir.upgrade()
+    {
+        remove_busy(dir.path());
     }
 }
 
@@ -89,20 +95,31 @@ mod tests {
 
     #[test]
     fn what_was_removed_is_not_made_again() {
-        let mut root = Root::Unasked;
-        let path = made(&mut root).unwrap();
-        assert_eq!(made(&mut root).unwrap(), path);
-        fs::create_dir(path.join("replay")).unwrap();
+        let mut root = Root::Made(Weak::new());
+        let dir = made(&mut root).unwrap();
+        assert_eq!(made(&mut root).unwrap().path(), dir.path());
+        fs::create_dir(dir.path().join("replay")).unwrap();
         close(&mut root);
-        assert!(!path.exists());
+        assert!(!dir.path().exists());
         assert_eq!(made(&mut root).unwrap_err().to_string(), "the process is ending");
         close(&mut root);
     }
 
     #[test]
+    fn it_goes_with_the_last_who_holds_it() {
+        let mut root = Root::Made(Weak::new());
+        let path = made(&mut root).unwrap().path().to_owned();
+        assert!(!path.exists());
+        let (one, other) = (made(&mut root).unwrap(), made(&mut root).unwrap());
+        drop(one);
+        assert!(other.path().exists());
+    }
+
+    #[test]
     fn a_directory_that_is_still_written_to_is_removed() {
-        let mut root = Root::Unasked;
-        let path = made(&mut root).unwrap();
+        let mut root = Root::Made(Weak::new());
+        let dir = made(&mut root).unwrap();
+        let path = dir.path().to_owned();
         std::thread::scope(|scope| {
             let writer = scope.spawn(|| {
                 // A replay that was given up: it makes files until it can no more.

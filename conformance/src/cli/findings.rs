@@ -11,7 +11,7 @@ use statusquo_model::{
     words::words,
 };
 
-use super::{Common, Ended, Missing, budget, print, print_json};
+use super::{Common, Ended, Format, Missing, budget, print, print_json};
 use crate::{
     replay::{Factory, Verdict, explain, replay_one},
     report::{self, Shown},
@@ -97,8 +97,11 @@ impl Visitor for FindingsVisitor<'_> {
                 budget::within(common, "check", |options| check::check(&study, options, wanted))?;
             for answer in &report.answers {
                 let Some(shown) = answer.verdict.counterexample() else { continue };
-                let trace = trace_of(&study, shown);
-                let (class, why) = put_to_the_test(&study, &trace, &factory);
+                let trace = trace_of::<F>(&study, shown);
+                let (class, why) = match F::unseen(answer.property) {
+                    Some(why) => ("not drivable here", why.to_owned()),
+                    None => put_to_the_test(&study, &trace, &factory),
+                };
                 found.push(Finding {
                     property: answer.property,
                     scope: scope.name,
@@ -121,21 +124,29 @@ impl Visitor for FindingsVisitor<'_> {
 }
 
 /// The demonstration as a trace: the path, and for a disruption that is noticed also what tells.
-fn trace_of<S: Study>(study: &S, shown: &check::Counterexample<S>) -> Trace<S> {
-    let step = |seen: &Seen<S>| Step { action: seen.action, outcome: seen.outcome.clone() };
-    let mut trace: Trace<S> = shown.path.iter().map(step).collect();
-    if let Wrong::Noticed { disruption, tell } = &shown.fault {
-        trace.push(step(disruption));
-        let mut state = shown.state.clone();
-        if let Ok((_, next)) = study.step(&state, disruption.action) {
+fn trace_of<F: Replayable>(
+    study: &F::Study,
+    shown: &check::Counterexample<F::Study>,
+) -> Trace<F::Study> {
+    let step = |seen: &Seen<F::Study>| Step { action: seen.action, outcome: seen.outcome.clone() };
+    let mut trace: Trace<F::Study> = shown.path.iter().map(step).collect();
+    let mut state = shown.state.clone();
+    let mut further = |actions: Vec<_>| {
+        for action in actions {
+            let Ok((outcome, next)) = study.step(&state, action) else { break };
+            trace.push(Step { action, outcome });
             state = next;
         }
-        for told in tell {
-            let Ok((outcome, next)) = study.step(&state, told.action) else { break };
-            trace.push(Step { action: told.action, outcome });
-            state = next;
+        state.clone()
+    };
+    let last = match &shown.fault {
+        Wrong::Noticed { disruption, tell } => {
+            let told = tell.iter().map(|told| told.action);
+            further(std::iter::once(disruption.action).chain(told).collect())
         }
-    }
+        _ => further(Vec::new()),
+    };
+    further(F::aftermath(study, &last));
     trace
 }
 
@@ -149,6 +160,32 @@ fn put_to_the_test<S: Study>(
         Verdict::Diverges(divergence) => ("not reproduced", explain(study, trace, &divergence)),
         Verdict::Inconclusive(why) => ("not drivable here", why),
     }
+}
+
+/// The page of all findings, as `docs/findings.md` has it.
+fn markdown(study: &str, design: &str, found: &[Finding], skipped: &[String]) -> String {
+    let system = found.first().map_or("the binary", |one| &one.system);
+    let mut text = format!(
+        "<!-- statusquo findings {study} --format markdown -->\n\n# Findings: the model of {design} on {system}\n\n\
+         Every property that the model of {design} violates, replayed on the binary along its shortest \
+         demonstration, effect by effect, and looked at from outside at the end \
+         (QEMU by a monitor of its own, the status file, the dump).\n\
+         `confirmed`: every step and the end were as the model says.\n"
+    );
+    for one in found {
+        let kills = if one.kills { "; **the guest is lost**" } else { "" };
+        text.push_str(&format!(
+            "\n## {}\n\n{} in {} steps{kills}. Again: `statusquo findings {study} --scope {} --property '{}'`\n\n```text\n{}\n```\n",
+            one.property, one.class, one.length, one.scope, one.property, one.shown.text()
+        ));
+        if !one.why.is_empty() {
+            text.push_str(&format!("\n{}\n", one.why.trim_end()));
+        }
+    }
+    for why in skipped {
+        text.push_str(&format!("\nSkipped: {why}.\n"));
+    }
+    text.trim_end().to_owned()
 }
 
 fn show(
@@ -172,6 +209,8 @@ fn show(
         print_json(&json!({
             "version": report::VERSION, "study": study, "design": design, "findings": all, "skipped": skipped,
         }))?;
+    } else if common.format == Format::Markdown {
+        print(&markdown(study, design, found, skipped))?;
     } else {
         for one in found {
             let kills = if one.kills { ", and the guest is lost" } else { "" };

@@ -12,6 +12,7 @@ mod verify;
 
 use std::{io, num::NonZeroUsize, path::PathBuf};
 
+use crate::workdir;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 pub use self::budget::Budgets;
@@ -62,7 +63,7 @@ pub enum Format {
     Text,
     /// For programs.
     Json,
-    /// For a mailing list: tables as Markdown (compare only; elsewhere as text).
+    /// For a mailing list: tables as Markdown (compare and findings; elsewhere as text).
     Markdown,
 }
 
@@ -183,6 +184,11 @@ pub fn code_of(error: &anyhow::Error) -> u8 {
 /// Runs one command. What an error means for the exit code, [`code_of`] says.
 pub fn run(cli: Cli) -> anyhow::Result<Ended> {
     let Cli { command, common } = cli;
+    // Systems share it from the first to the last.
+    let _dir = match command {
+        Command::Verify(_) | Command::Replay(_) | Command::Findings(_) => Some(workdir::root()?),
+        _ => None,
+    };
     match command {
         Command::Verify(verify) => verify.run(&common),
         Command::Check(check) => check.run(&common),

@@ -8,14 +8,17 @@ use std::{
 /// Its name.
 pub(super) const NAME: &str = "t";
 
-/// A machine without a guest operating system. Its channels come and go.
-pub(super) fn xml(qemu: &Path) -> String {
+/// A machine without a guest operating system, with a second monitor of ours. Its channels come and go.
+pub(super) fn xml(qemu: &Path, look: &Path) -> String {
     format!(
-        "<domain type='qemu'><name>{NAME}</name><memory unit='MiB'>16</memory><vcpu>1</vcpu>\
+        "<domain type='qemu' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'><name>{NAME}</name><memory unit='MiB'>16</memory><vcpu>1</vcpu>\
          <os><type arch='x86_64' machine='pc'>hvm</type></os>\
          <devices><emulator>{}</emulator><controller type='virtio-serial' index='0'/>\
-         <controller type='usb' model='none'/><memballoon model='none'/></devices></domain>",
-        qemu.display()
+         <controller type='usb' model='none'/><memballoon model='none'/></devices>\
+         <qemu:commandline><qemu:arg value='-qmp'/>\
+         <qemu:arg value='unix:{},server=on,wait=off'/></qemu:commandline></domain>",
+        qemu.display(),
+        look.display()
     )
 }
 
@@ -44,10 +47,12 @@ pub(super) fn pid(root: &Path) -> Option<i32> {
     fs::read_to_string(root.join(format!("run/qemu/{NAME}.pid"))).ok()?.trim().parse().ok()
 }
 
-/// Is this process there, and no zombie?
-pub(super) fn is_alive(pid: i32) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with('Z'))
+/// Is this process the QEMU of this directory, and no zombie?
+pub(super) fn is_ours(pid: i32, root: &Path) -> bool {
+    // The words of a zombie are gone.
+    let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let root = root.as_os_str().as_encoded_bytes();
+    words.windows(root.len().max(1)).any(|part| part == root)
 }
 
 /// The aliases of the channels in a dump.

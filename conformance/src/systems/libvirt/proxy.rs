@@ -278,7 +278,7 @@ fn answers(qemu: UnixStream, mut client: UnixStream, session: &Session) {
             Err(error)
                 if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) =>
             {
-                if !send_events(&mut client, session) {
+                if !send_held(&mut client, session) {
                     break;
                 }
                 continue;
@@ -297,36 +297,34 @@ fn answers(qemu: UnixStream, mut client: UnixStream, session: &Session) {
             continue;
         }
         let is_answer = message.get("event").is_none();
-        let mut text = text;
-        if is_answer && matches!(&state.parked, Some(parked) if matches!(parked.at, At::Sent)) {
-            if let Some(parked) = &mut state.parked {
-                parked.at = At::Answered(text);
-            }
+        if is_answer
+            && let Some(parked) = &mut state.parked
+            && matches!(parked.at, At::Sent)
+        {
+            // Held, while what QEMU says meanwhile is read on.
+            parked.at = At::Answered(text);
             session.changed.notify_all();
-            loop {
-                if state.over {
-                    return;
-                }
-                if let Some(Parked { at: At::Delivered(reply), .. }) = &mut state.parked {
-                    text = std::mem::take(reply);
-                    state.parked = None;
-                    break;
-                }
-                state = session.wait(state);
-            }
+            continue;
         }
         drop(state);
-        if client.write_all(text.as_bytes()).is_err() || !send_events(&mut client, session) {
+        if client.write_all(text.as_bytes()).is_err() || !send_held(&mut client, session) {
             break;
         }
     }
     drop(client.shutdown(std::net::Shutdown::Both));
 }
 
-fn send_events(client: &mut UnixStream, session: &Session) -> bool {
+/// Sends what was held and may go now: an answer first, then events.
+fn send_held(client: &mut UnixStream, session: &Session) -> bool {
     let mut state = lock(&session.state);
     if state.over {
         return false;
+    }
+    if let Some(Parked { at: At::Delivered(reply), .. }) = &state.parked {
+        if client.write_all(reply.as_bytes()).is_err() {
+            return false;
+        }
+        state.parked = None;
     }
     if !state.hold_events {
         for event in std::mem::take(&mut state.events) {

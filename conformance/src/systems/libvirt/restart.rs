@@ -20,6 +20,10 @@ use statusquo_model::studies::restart::{
     outcome::{Effect, Outcome, Reply},
     state::Why,
 };
+use statusquo_vmm::hypervisor::{
+    Hypervisor,
+    qmp::{Client, Limits},
+};
 use tempfile::TempDir;
 
 use super::{
@@ -85,15 +89,26 @@ struct Run {
     attaches: bool,
     doing: Doing,
     _dir: TempDir,
+    _common: Arc<TempDir>,
 }
 
-/// A guest that ends with its trace.
-struct Qemu(i32);
+/// A guest that ends with its trace, from the moment on in which libvirt may have started it.
+struct Qemu {
+    root: PathBuf,
+    pid: Option<i32>,
+}
+
+impl Qemu {
+    fn is_alive(&self) -> bool {
+        self.pid.is_some_and(|pid| domain::is_ours(pid, &self.root))
+    }
+}
 
 impl Drop for Qemu {
     fn drop(&mut self) {
-        if domain::is_alive(self.0)
-            && let Some(pid) = Pid::from_raw(self.0)
+        self.pid = self.pid.or_else(|| domain::pid(&self.root));
+        if self.is_alive()
+            && let Some(pid) = self.pid.and_then(Pid::from_raw)
         {
             // It may have ended meanwhile.
             let _gone = kill_process(pid, Signal::KILL);
@@ -118,13 +133,15 @@ enum Doing {
 
 impl Run {
     fn new(programs: &Programs) -> io::Result<Self> {
-        let dir = TempDir::new_in(workdir::root()?)?;
+        let common = workdir::root()?;
+        let dir = TempDir::new_in(common.path())?;
         // Sockets below it have short names or none.
         let root = dir.path().to_owned();
         configure(&root)?;
-        reuse_capabilities(&root)?;
+        reuse_capabilities(common.path(), &root)?;
+        let mut qemu = Qemu { root: root.clone(), pid: None };
         let xml = root.join("domain.xml");
-        fs::write(&xml, domain::xml(&programs.qemu))?;
+        fs::write(&xml, domain::xml(&programs.qemu, &root.join("look")))?;
         let mut virsh = Virsh::start(programs, &root)?;
         for command in [format!("define {}", xml.display()), format!("start {}", domain::NAME)] {
             let given = virsh.give(&command)?;
@@ -133,10 +150,11 @@ impl Run {
                 return Err(io::Error::other(format!("virsh {command}: {error}")));
             }
         }
-        let pid =
-            domain::pid(&root).ok_or_else(|| io::Error::other("libvirt wrote no pid file"))?;
-        let qemu = Qemu(pid);
-        keep_capabilities(&root)?;
+        if domain::pid(&root).is_none() {
+            return Err(io::Error::other("libvirt wrote no pid file"));
+        }
+        keep_capabilities(common.path(), &root)?;
+        qemu.pid = domain::pid(&root);
         virsh.kill();
         let proxy = Proxy::new(&domain::monitor(&root))?;
         let mut run = Run {
@@ -149,6 +167,7 @@ impl Run {
             attaches: false,
             doing: Doing::Nothing,
             _dir: dir,
+            _common: common,
         };
         run.restart()?;
         Ok(run)
@@ -222,13 +241,10 @@ impl Run {
             }
             Action::Dump => {
                 let dump = self.dump().map_err(environment)?;
-                let mut aliases = domain::channels(&dump)
-                    .iter()
-                    .map(|id| number(id))
-                    .collect::<Result<Vec<u8>, Fault>>()?;
-                aliases.sort_unstable();
+                let aliases = numbers(domain::channels(&dump).iter().map(String::as_str))?;
                 seen.reply = Reply::Devices { aliases };
             }
+            Action::Inspect => seen.reply = self.inspect()?,
             Action::Step => self.step(owed, &mut seen)?,
             Action::GiveUp => {
                 return Err(environment(
@@ -260,8 +276,30 @@ impl Run {
         Ok(self.finished(seen))
     }
 
+    /// What QEMU, the status file and, while it runs, the daemon have.
+    fn inspect(&mut self) -> Result<Reply, Fault> {
+        let inventory = Client::connect(self.root.join("look"), Limits::default())
+            .and_then(|mut look| look.inventory())
+            .map_err(environment)?;
+        let channels = inventory.devices.iter().filter(|id| id.starts_with("channel"));
+        let backends = inventory.chardevs.iter().filter_map(|id| id.strip_prefix("char"));
+        let backends = backends.filter(|id| id.starts_with("channel"));
+        let file = fs::read_to_string(domain::status(&self.root)).map_err(environment)?;
+        let definition = match self.virsh {
+            Some(_) => domain::channels(&self.dump().map_err(environment)?),
+            None => Vec::new(),
+        };
+        Ok(Reply::Places {
+            frontends: numbers(channels.map(String::as_str))?,
+            backends: numbers(backends)?,
+            file: numbers(domain::channels(&file).iter().map(String::as_str))?,
+            intents: Vec::new(),
+            definition: numbers(definition.iter().map(String::as_str))?,
+        })
+    }
+
     fn finished(&self, seen: Outcome) -> Outcome {
-        Outcome { guest_lost: !domain::is_alive(self.qemu.0), ..seen }
+        Outcome { guest_lost: !self.qemu.is_alive(), ..seen }
     }
 
     fn begin(&mut self, command: &str, alias: Option<String>, file: PathBuf) -> io::Result<()> {
@@ -378,7 +416,7 @@ impl Run {
 
     fn await_death(&self) {
         let start = std::time::Instant::now();
-        while domain::is_alive(self.qemu.0) && start.elapsed() < PATIENCE {
+        while self.qemu.is_alive() && start.elapsed() < PATIENCE {
             std::thread::sleep(Duration::from_millis(5));
         }
     }
@@ -438,6 +476,12 @@ fn number(id: &str) -> Result<u8, Fault> {
     number.ok_or_else(|| Fault::Garbage(format!("`{id}` is no channel of this study")))
 }
 
+fn numbers<'a>(ids: impl Iterator<Item = &'a str>) -> Result<Vec<u8>, Fault> {
+    let mut numbers = ids.map(number).collect::<Result<Vec<u8>, Fault>>()?;
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
 fn element_of(dump: &str, id: &str) -> Option<String> {
     let alias = format!("<alias name='{id}'/>");
     let elements = dump.split("<channel ").skip(1);
@@ -453,22 +497,18 @@ fn inode(path: &Path) -> Option<u64> {
 }
 
 /// Asking QEMU what it can do takes libvirt seconds; the first run's answer serves the others.
-fn kept_capabilities() -> io::Result<PathBuf> {
-    Ok(workdir::root()?.join("capabilities"))
-}
-
-fn reuse_capabilities(root: &Path) -> io::Result<()> {
-    let kept = kept_capabilities()?;
+fn reuse_capabilities(common: &Path, root: &Path) -> io::Result<()> {
+    let kept = common.join("capabilities");
     if kept.exists() { copy(&kept, &root.join("cache/qemu/capabilities")) } else { Ok(()) }
 }
 
-fn keep_capabilities(root: &Path) -> io::Result<()> {
-    let (made, kept) = (root.join("cache/qemu/capabilities"), kept_capabilities()?);
+fn keep_capabilities(common: &Path, root: &Path) -> io::Result<()> {
+    let (made, kept) = (root.join("cache/qemu/capabilities"), common.join("capabilities"));
     if kept.exists() || !made.exists() {
         return Ok(());
     }
     // Whole or not at all: others look for it meanwhile.
-    let part = TempDir::new_in(workdir::root()?)?;
+    let part = TempDir::new_in(common)?;
     copy(&made, &part.path().join("it"))?;
     match fs::rename(part.path().join("it"), &kept) {
         Err(_) if kept.exists() => Ok(()),

@@ -80,14 +80,17 @@ impl Virsh {
         let driver = [programs.virsh.as_os_str().to_owned(), "-q".into(), "-c".into()];
         let uri = format!("qemu:///embed?root={}", root.display());
         // Killed with the thread that started it, whatever becomes of us.
-        let mut words = vec!["setpriv".into(), "--pdeathsig".into(), "KILL".into()];
+        let mut words: Vec<std::ffi::OsString> =
+            ["setpriv", "--pdeathsig", "KILL"].map(Into::into).into();
         if rustix::process::geteuid().is_root() {
             words.extend(["unshare".into(), "-U".into()]);
         }
         words.extend(driver);
         words.push(uri.into());
-        let mut child = Command::new(&words[0])
-            .args(&words[1..])
+        // One pipe for both: an error comes before the token that ends its command.
+        let mut child = Command::new("sh")
+            .args(["-c", "exec \"$@\" 2>&1", "sh"])
+            .args(words)
             .env("HOME", root)
             .env("XDG_RUNTIME_DIR", root)
             .env("XDG_CACHE_HOME", root.join("cache"))
@@ -96,19 +99,14 @@ impl Virsh {
             .env("LIBVIRT_LOG_OUTPUTS", format!("3:file:{}", root.join("libvirt.log").display()))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
+            .stderr(Stdio::null())
             .spawn()?;
         let missing = || io::Error::other("no pipe");
         let stdin = child.stdin.take().ok_or_else(missing)?;
         let said = Arc::new(Said::default());
-        let pipes: [Box<dyn Read + Send>; 2] = [
-            Box::new(child.stdout.take().ok_or_else(missing)?),
-            Box::new(child.stderr.take().ok_or_else(missing)?),
-        ];
-        for pipe in pipes {
-            let said = Arc::clone(&said);
-            thread::Builder::new().name("virsh".to_owned()).spawn(move || listen(pipe, &said))?;
-        }
+        let pipe = child.stdout.take().ok_or_else(missing)?;
+        let heard = Arc::clone(&said);
+        thread::Builder::new().name("virsh".to_owned()).spawn(move || listen(pipe, &heard))?;
         Ok(Virsh { child, stdin, said, commands: 0 })
     }
 
@@ -171,7 +169,7 @@ impl Drop for Virsh {
     }
 }
 
-fn listen(mut pipe: Box<dyn Read + Send>, said: &Said) {
+fn listen(mut pipe: impl Read, said: &Said) {
     let mut chunk = [0; 4096];
     loop {
         match pipe.read(&mut chunk) {

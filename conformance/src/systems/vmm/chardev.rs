@@ -92,6 +92,7 @@ struct Vmm {
     guest: Guest,
     ends: Vec<End>,
     dir: TempDir,
+    _root: Arc<TempDir>,
     paths: u32,
     /// Bytes of one element of the guest's.
     output: usize,
@@ -161,12 +162,14 @@ fn port(at: usize) -> u32 {
 
 impl Vmm {
     fn new(kinds: &[Kind], output: usize) -> Result<Self, Box<dyn std::error::Error>> {
-        let dir = TempDir::new_in(workdir::root()?)?;
+        let root = workdir::root()?;
+        let dir = TempDir::new_in(root.path())?;
         let mut vmm = Vmm {
             machine: Machine::new(),
             guest: Guest::default(),
             ends: Vec::new(),
             dir,
+            _root: root,
             paths: 0,
             output,
         };

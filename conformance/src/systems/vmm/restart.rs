@@ -8,8 +8,9 @@ use statusquo_model::studies::restart::{
     Restart, Study,
     action::Action,
     outcome::{Effect, Outcome, Reply},
-    state::Why,
+    state::{Daemon as Doing, State, Why},
 };
+use statusquo_model::study::Study as _;
 use statusquo_vmm::{
     hotplug::{
         BackendKind, Device, EffectKind, Machine, Notice, Performed, Record, Refusal, Request,
@@ -34,6 +35,26 @@ const EFFECTS_MAX: usize = 32;
 impl Replayable for Restart {
     fn vmm(study: &Study) -> Option<Arc<dyn Factory<Study>>> {
         Some(Arc::new(InProcess { guest_ejects: study.guest_ejects() }))
+    }
+
+    fn aftermath(study: &Study, state: &State) -> Vec<Action> {
+        // What the daemon has begun comes to its end; then all places are looked at.
+        let mut state = *state;
+        let mut actions = Vec::new();
+        while matches!(state.daemon, Doing::Busy(_))
+            && actions.len() < EFFECTS_MAX
+            && let Ok((_, next)) = study.step(&state, Action::Step)
+        {
+            actions.push(Action::Step);
+            state = next;
+        }
+        actions.push(Action::Inspect);
+        actions
+    }
+
+    fn unseen(property: &str) -> Option<&'static str> {
+        (property == "an event tells what no kill can undo")
+            .then_some("the driver is embedded in the client, so nobody is left to get its events")
     }
 
     const SHIPPED: Option<&'static str> = Some("libvirt-9.0");
@@ -122,6 +143,13 @@ impl Daemon {
         number.ok_or_else(|| Fault::Garbage(format!("`{id}` is no alias of this class")))
     }
 
+    fn aliases<'a>(&self, ids: impl IntoIterator<Item = &'a String>) -> Result<Vec<u8>, Fault> {
+        let mut aliases: Vec<u8> =
+            ids.into_iter().map(|id| self.alias(id)).collect::<Result<_, _>>()?;
+        aliases.sort_unstable();
+        Ok(aliases)
+    }
+
     fn device(&self, bus_full: bool) -> Device {
         let chardev =
             Command::new("chardev-add").with("backend", json!({"type": "null", "data": {}}));
@@ -205,10 +233,28 @@ impl Daemon {
             }
             Action::Dump => {
                 let ids = self.machine()?.record().aliases();
-                let mut aliases: Vec<u8> =
-                    ids.iter().map(|id| self.alias(id)).collect::<Result<_, _>>()?;
-                aliases.sort_unstable();
-                outcome.reply = Reply::Devices { aliases };
+                outcome.reply = Reply::Devices { aliases: self.aliases(&ids)? };
+            }
+            Action::Inspect => {
+                let inventory = answer(self.hypervisor.inventory())?;
+                let backends: Vec<String> = inventory
+                    .chardevs
+                    .iter()
+                    .filter_map(|id| BackendKind::Chardev.alias_of(id))
+                    .map(str::to_owned)
+                    .collect();
+                let prefix = self.prefix();
+                let frontends = inventory.devices.iter().filter(|id| id.starts_with(prefix));
+                let intents: Vec<String> =
+                    self.file.record.intents.iter().map(|device| device.alias.clone()).collect();
+                let definition = self.machine.as_ref().map(|machine| machine.record().aliases());
+                outcome.reply = Reply::Places {
+                    frontends: self.aliases(frontends)?,
+                    backends: self.aliases(&backends)?,
+                    file: self.aliases(&self.file.record.aliases())?,
+                    intents: self.aliases(&intents)?,
+                    definition: self.aliases(&definition.unwrap_or_default())?,
+                };
             }
             Action::Step => {
                 if let Some(performed) = self.perform()? {

@@ -18,6 +18,8 @@ pub enum Action {
     },
     /// A request for the live definition.
     Dump,
+    /// Somebody looks at QEMU, at the status file and at the definition, while nothing is going on.
+    Inspect,
     /// The daemon performs its next effect.
     Step,
     /// The daemon stops waiting for a device to go.

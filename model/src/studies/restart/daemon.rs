@@ -59,12 +59,21 @@ impl Machine<'_> {
             }
             Action::Dump => {
                 self.is_idle()?;
-                let aliases = (0..)
-                    .zip(&self.state.devices)
-                    .filter(|(_, device)| device.memory.is_defined())
-                    .map(|(alias, _)| alias)
-                    .collect();
+                let aliases = self.aliases_where(|device| device.memory.is_defined());
                 self.outcome.reply = Reply::Devices { aliases };
+            }
+            Action::Inspect => {
+                let busy = matches!(self.state.daemon, Daemon::Busy(_));
+                enabled(!busy, "the daemon is in the middle of a change")?;
+                self.outcome.reply = Reply::Places {
+                    frontends: self.aliases_where(|device| device.frontend),
+                    backends: self.aliases_where(|device| device.backend),
+                    file: self.aliases_where(|device| device.file.is_defined()),
+                    intents: self.aliases_where(|device| {
+                        matches!(device.file, Record::Attaching | Record::Detaching)
+                    }),
+                    definition: self.aliases_where(|device| device.memory.is_defined()),
+                };
             }
             Action::Step => self.effect()?,
             Action::GiveUp => match self.state.daemon {
@@ -117,6 +126,11 @@ impl Machine<'_> {
             }
         }
         Ok(())
+    }
+
+    fn aliases_where(&self, is_so: impl Fn(&Device) -> bool) -> Vec<u8> {
+        let devices = (0..).zip(&self.state.devices);
+        devices.filter(|(_, device)| is_so(device)).map(|(alias, _)| alias).collect()
     }
 
     fn is_idle(&self) -> Result<(), Blocked> {

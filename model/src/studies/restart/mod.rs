@@ -146,7 +146,8 @@ impl study::Study for Study {
             Action::Step | Action::GiveUp => Party::Daemon,
             Action::Eject { .. } => Party::Guest,
             Action::Finalize { .. } => Party::Qemu,
-            Action::Kill
+            Action::Inspect
+            | Action::Kill
             | Action::Start
             | Action::Restart
             | Action::FillDisk
@@ -186,7 +187,7 @@ impl study::Study for Study {
             Reply::Detached { .. } => 1 << 1,
             Reply::UnplugRequested { .. } => 1 << 2,
             Reply::Refused { .. } => 1 << 3,
-            Reply::Devices { .. } => 1 << 4,
+            Reply::Devices { .. } | Reply::Places { .. } => 1 << 4,
         };
         reply
             | u64::from(!outcome.added.is_empty()) << 5

@@ -89,6 +89,19 @@ pub enum Reply {
         /// Their aliases.
         aliases: Vec<u8>,
     },
+    /// What each place has, by alias.
+    Places {
+        /// Frontends in QEMU.
+        frontends: Vec<u8>,
+        /// Backends in QEMU.
+        backends: Vec<u8>,
+        /// Devices in the status file.
+        file: Vec<u8>,
+        /// Intents in the status file.
+        intents: Vec<u8>,
+        /// Devices in the live definition; none while the daemon is down.
+        definition: Vec<u8>,
+    },
 }
 
 impl Reply {

@@ -59,7 +59,7 @@ impl Bounds {
         let aliases = (0..).take(self.devices);
         let mut all = vec![Action::Attach { bus_full: false }, Action::Attach { bus_full: true }];
         all.extend(aliases.clone().map(|alias| Action::Detach { alias }));
-        all.extend([Action::Dump, Action::Step, Action::GiveUp]);
+        all.extend([Action::Dump, Action::Inspect, Action::Step, Action::GiveUp]);
         if self.guest_ejects {
             all.extend(aliases.clone().map(|alias| Action::Eject { alias }));
         }

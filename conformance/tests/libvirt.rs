@@ -1,0 +1,109 @@
+//! The restart study on the installed libvirt, where it is installed.
+//!
+//! `STATUSQUO_REQUIRE=libvirt` makes it an error that it is not.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::{process::Command, sync::Arc, time::Duration};
+
+use statusquo::{
+    replay::{Factory, Observed, Verdict, replay_one},
+    studies::Replayable,
+    systems::libvirt::Programs,
+    trace::{Step, Trace},
+};
+use statusquo_model::{
+    family::Family,
+    studies::restart::{Restart, Study, action::Action},
+    study::Study as _,
+};
+
+fn study(design: &str) -> Study {
+    let design = Restart::designs().iter().find(|known| known.name == design).unwrap();
+    let usb = Restart::scopes().iter().find(|known| known.name == "usb").unwrap();
+    Restart::study(design, usb)
+}
+
+fn libvirt() -> Option<Arc<dyn Factory<Study>>> {
+    match Restart::libvirt(&study("libvirt-9.0"), Programs::default()) {
+        Ok(factory) => Some(factory),
+        Err(why) => {
+            let required = std::env::var("STATUSQUO_REQUIRE").unwrap_or_default();
+            assert!(!required.contains("libvirt"), "libvirt is required: {why}");
+            eprintln!("skipped: {why}");
+            None
+        }
+    }
+}
+
+fn trace(study: &Study, actions: &[Action]) -> Trace<Study> {
+    let mut state = study.initial().remove(0);
+    let steps = actions.iter().map(|&action| {
+        let (outcome, next) = study.step(&state, action).unwrap();
+        state = next;
+        Step { action, outcome }
+    });
+    steps.collect()
+}
+
+/// Attach, killed between backend and frontend, and attach again.
+const ORPHAN: [Action; 11] = [
+    Action::Attach { bus_full: false },
+    Action::Step,
+    Action::Kill,
+    Action::Start,
+    Action::Step,
+    Action::Step,
+    Action::Step,
+    Action::Inspect,
+    Action::Attach { bus_full: false },
+    Action::Step,
+    Action::Step,
+];
+
+#[test]
+fn a_chardev_without_its_device_stays_and_blocks_its_alias() {
+    let Some(factory) = libvirt() else { return };
+    let trace = trace(&study("libvirt-9.0"), &ORPHAN);
+    let (verdict, steps) = replay_one(&trace, &factory, Duration::from_secs(60));
+    assert_eq!((verdict, steps), (Verdict::Agrees, ORPHAN.len()));
+}
+
+#[test]
+fn a_full_disk_at_restart_costs_the_guest() {
+    let Some(factory) = libvirt() else { return };
+    let trace = trace(&study("libvirt-9.0"), &[Action::FillDisk, Action::Restart]);
+    assert!(trace[1].outcome.guest_lost);
+    let (verdict, _) = replay_one(&trace, &factory, Duration::from_secs(60));
+    assert_eq!(verdict, Verdict::Agrees);
+}
+
+/// What the driver says comes from the binary and not from the model that it is compared with.
+#[test]
+fn what_another_design_expects_diverges() {
+    let Some(factory) = libvirt() else { return };
+    let mut wrong = trace(&study("libvirt-9.0"), &ORPHAN[..8]);
+    let clean = trace(&study("libvirt-9.0"), &[Action::Inspect]);
+    wrong[7].outcome = clean[0].outcome.clone();
+    let (verdict, _) = replay_one(&wrong, &factory, Duration::from_secs(60));
+    let Verdict::Diverges(divergence) = verdict else { panic!("{verdict:?}") };
+    assert_eq!(divergence.step, 7);
+    assert!(matches!(divergence.observed, Ok(Observed::Outcome(_))));
+}
+
+#[test]
+fn the_findings_are_confirmed_and_nothing_is_left_behind() {
+    if libvirt().is_none() {
+        return;
+    }
+    let dir = tempfile::Builder::new().prefix("sq").tempdir().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_statusquo"))
+        .args(["findings", "--property", "backend is left", "--format", "json"])
+        .env("TMPDIR", dir.path())
+        .output()
+        .unwrap();
+    let found: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let finding = &found["findings"][0];
+    assert_eq!(finding["class"], "confirmed", "{found:#}");
+    assert_eq!(finding["property"], "at rest no backend is left without its device");
+    assert_eq!(dir.path().read_dir().unwrap().count(), 0);
+}
