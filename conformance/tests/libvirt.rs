@@ -102,6 +102,8 @@ fn the_findings_are_confirmed_and_nothing_is_left_behind() {
         .output()
         .unwrap();
     let found: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let schema = serde_json::from_str(include_str!("../schema/report.schema.json")).unwrap();
+    jsonschema::validate(&schema, &found).unwrap();
     let finding = &found["findings"][0];
     assert_eq!(finding["class"], "confirmed", "{found:#}");
     assert_eq!(finding["property"], "at rest no backend is left without its device");
