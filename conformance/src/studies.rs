@@ -5,15 +5,28 @@ use std::sync::Arc;
 use statusquo_model::{
     catalogue::{self, UnknownName},
     family::{Design, Family, Role, Scope, Status},
-    studies::chardev::Chardev,
+    studies::{chardev::Chardev, usb::Usb},
 };
 
-use crate::replay::Factory;
+use crate::{matrix::Matrix, replay::Factory};
 
 /// A family, and the systems of ours that its traces can be replayed on.
 pub trait Replayable: Family {
-    /// Our implementation, set up as this scope asks.
-    fn vmm(study: &Self::Study) -> Arc<dyn Factory<Self::Study>>;
+    /// Our implementation, set up as this scope asks; nothing while it does not answer this question.
+    fn vmm(_study: &Self::Study) -> Option<Arc<dyn Factory<Self::Study>>> {
+        None
+    }
+
+    /// Prints the study's own table: `compare --matrix`.
+    fn matrix() -> Option<&'static dyn Matrix> {
+        None
+    }
+}
+
+impl Replayable for Usb {
+    fn matrix() -> Option<&'static dyn Matrix> {
+        Some(&crate::matrix::UsbMatrix)
+    }
 }
 
 /// Something done to a family, whatever its types.
@@ -28,6 +41,7 @@ pub trait Visitor {
 pub fn visit<V: Visitor>(name: &str, visitor: V) -> Result<V::Output, UnknownName> {
     match name {
         Chardev::NAME => Ok(visitor.visit::<Chardev>()),
+        Usb::NAME => Ok(visitor.visit::<Usb>()),
         _ => Err(catalogue::unknown("study", name, catalogue::names())),
     }
 }

@@ -313,6 +313,11 @@ pub(super) fn replay_on<S: Study>(
     }
 }
 
+/// Why a study's suites are replayed on models only.
+pub(super) fn not_replayed(study: &str) -> String {
+    format!("not replayed: our implementation does not answer the questions of {study} yet")
+}
+
 impl Replay {
     fn replay_suite<F: Replayable>(
         &self,
@@ -323,7 +328,7 @@ impl Replay {
     ) -> anyhow::Result<Done> {
         let study = F::study(design, scope);
         let factory: Arc<dyn Factory<F::Study>> = match self.system {
-            System::Vmm => F::vmm(&study),
+            System::Vmm => F::vmm(&study).with_context(|| not_replayed(F::NAME))?,
             System::Model => {
                 let answers = match &self.on {
                     Some(name) => studies::design::<F>(name)?,

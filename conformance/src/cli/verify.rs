@@ -22,7 +22,7 @@ use super::{
     check::check_one,
     generate::{suite_of, summary},
     print, print_json,
-    replay::{Done, replay_on},
+    replay::{Done, not_replayed, replay_on},
 };
 use crate::{
     generate::{Criterion, Cut},
@@ -72,6 +72,9 @@ impl Verify {
         } else {
             verified.iter().try_for_each(|verified| print(&verified.text()))?;
             let word = match ended {
+                Ended::AsExpected if verified.iter().any(|one| one.not_replayed.is_some()) => {
+                    "everything is as pinned; ours does what its model says where it is replayed"
+                }
                 Ended::AsExpected => "everything is as pinned, and ours does what its model says",
                 Ended::Violated => "NOT as expected",
                 Ended::Incomplete => "INCOMPLETE",
@@ -97,6 +100,8 @@ struct Verified {
     unexpected: Vec<String>,
     suites: Vec<String>,
     replayed: Vec<Done>,
+    /// Why nothing was replayed on a real system, if so.
+    not_replayed: Option<String>,
     /// Other designs, and whether the suites of ours tell them from ours.
     told_apart: Vec<(&'static str, bool)>,
 }
@@ -131,6 +136,7 @@ impl Visitor for VerifyVisitor<'_> {
             unexpected: found.difference(&pinned).cloned().collect(),
             suites: Vec::new(),
             replayed: Vec::new(),
+            not_replayed: None,
             told_apart: Vec::new(),
         };
         if verify.print_pins {
@@ -157,7 +163,10 @@ impl Visitor for VerifyVisitor<'_> {
                 Arc::new(ModelFactory { study: F::study(design, scope), design: design.name })
             };
             verified.replayed.push(on("the suite", model(ours), 1));
-            verified.replayed.push(on("the suite", F::vmm(&study), 3));
+            match F::vmm(&study) {
+                Some(vmm) => verified.replayed.push(on("the suite", vmm, 3)),
+                None => verified.not_replayed = Some(not_replayed(F::NAME)),
+            }
             for other in F::designs().iter().filter(|design| *design != ours) {
                 if !apart.contains(other.name) && on("the suite", model(other), 0).counts.1 > 0 {
                     apart.insert(other.name);
@@ -240,6 +249,7 @@ impl Verified {
         self.suites.iter().for_each(|suite| text.push_str(&format!("{suite}\n")));
         text.push('\n');
         self.replayed.iter().for_each(|done| text.push_str(&format!("{}\n", done.text())));
+        self.not_replayed.iter().for_each(|why| text.push_str(&format!("{why}\n")));
         let (told, not): (Vec<_>, Vec<_>) = self.told_apart.iter().partition(|(_, told)| *told);
         text.push_str(&format!(
             "the suites of ours diverge on the models of {} other designs",
@@ -262,6 +272,7 @@ impl Verified {
             .collect();
         json!({
             "study": self.study, "checked": self.checked, "suites": self.suites, "replayed": replayed,
+            "not-replayed": self.not_replayed,
             "told-apart": told, "pinned-and-not-found": self.missing, "found-and-not-pinned": self.unexpected,
         })
     }

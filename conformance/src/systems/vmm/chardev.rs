@@ -42,11 +42,11 @@ const INPUT: usize = 8;
 const OUTPUT: usize = 64;
 
 impl Replayable for Chardev {
-    fn vmm(study: &Study) -> Arc<dyn Factory<Study>> {
+    fn vmm(study: &Study) -> Option<Arc<dyn Factory<Study>>> {
         // Where a transport's fullness is modelled, one element fills it.
         let fills =
             study.backends().any(|kind| !matches!(kind, Kind::Pty | Kind::File | Kind::Null));
-        Arc::new(VmmFactory { kinds: study.kinds(), fills })
+        Some(Arc::new(VmmFactory { kinds: study.kinds(), fills }))
     }
 }
 
