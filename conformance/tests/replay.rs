@@ -40,7 +40,7 @@ fn ours_agrees_on_real_descriptors_in_every_scope() {
     for scope in ["server", "client", "pty", "file", "null", "ring", "agent"] {
         let (exploration, suite) = suite(scope, Criterion::Transitions);
         let replayed =
-            replay(&suite.traces, &Chardev::vmm(exploration.study()), &Options::default());
+            replay(&suite.traces, &Chardev::vmm(exploration.study()).unwrap(), &Options::default());
         let wrong = replayed.verdicts.iter().find(|verdict| **verdict != Verdict::Agrees);
         assert_eq!(wrong, None, "{scope}");
         assert_eq!(replayed.steps, suite.header.steps, "{scope}");
@@ -247,7 +247,7 @@ mod random {
             choices in proptest::collection::vec(any::<u16>(), 1..120),
         ) {
             let (model, trace) = walk(scope, &choices);
-            let (verdict, _) = replay_one(&trace, &Chardev::vmm(&model), Duration::from_secs(10));
+            let (verdict, _) = replay_one(&trace, &Chardev::vmm(&model).unwrap(), Duration::from_secs(10));
             prop_assert_eq!(verdict, Verdict::Agrees);
         }
 

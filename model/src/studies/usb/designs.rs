@@ -2,7 +2,7 @@
 
 use super::{
     definition::Asked,
-    generation::Generation,
+    generation::Generation::{self, *},
     hardware::{Build, Machine, Model},
 };
 use crate::family::{Design, Role, Scope, Status};
@@ -22,63 +22,57 @@ const fn shipped(
 /// Every design with its generation.
 pub(super) const DESIGNS: [(Design, Generation); 14] = [
     shipped(
-        Generation::Z,
+        Z,
         "ancient",
         ("0.3.1", "0.9.4"),
         "no controllers in XML, `-usb` always",
         "libvirt f029721d2",
     ),
     shipped(
-        Generation::Y,
+        Y,
         "y",
         ("0.9.5", "0.9.9"),
         "controllers can be written, nothing is added",
         "libvirt d6d54cd19",
     ),
     shipped(
-        Generation::Y2,
+        Y2,
         "y2",
         ("0.9.10", "0.9.11"),
         "a controller without a model is added, and sent",
         "libvirt 42043afcd",
     ),
     shipped(
-        Generation::A0,
+        A0,
         "a0",
         ("0.9.12", "0.9.12"),
         "a lone controller without a model is left out of migratable texts",
         "libvirt 409b5f549",
     ),
     shipped(
-        Generation::A1,
+        A1,
         "a1",
         ("0.9.13", "1.0.4"),
         "on ppc64 pci-ohci where QEMU has piix3-usb-uhci, else `-usb`",
         "libvirt d1778b714",
     ),
+    shipped(A2, "a2", ("1.0.5", "1.2.3"), "on ppc64 always `-usb`", "libvirt 88c6159ca"),
     shipped(
-        Generation::A2,
-        "a2",
-        ("1.0.5", "1.2.3"),
-        "on ppc64 always `-usb`",
-        "libvirt 88c6159ca",
-    ),
-    shipped(
-        Generation::A3,
+        A3,
         "a3",
         ("1.2.4", "1.3.0"),
         "on ppc64 `-usb` where QEMU lacks piix3-usb-uhci or pci-ohci",
         "libvirt 7b6b9d386",
     ),
     shipped(
-        Generation::B,
+        B,
         "b",
         ("1.3.1", "1.3.4"),
         "on ppc64 pci-ohci; q35 gets the ich9 set",
         "libvirt 8156493d",
     ),
     shipped(
-        Generation::C,
+        C,
         "c",
         ("1.3.5", "2.1.0"),
         "the controller is sent, except on i440fx",
@@ -91,24 +85,24 @@ pub(super) const DESIGNS: [(Design, Generation); 14] = [
             summary: "the model is filled at parse",
             source: THREAD,
         },
-        Generation::D,
+        D,
     ),
     shipped(
-        Generation::DPrime,
+        DPrime,
         "d-prime",
         ("2.2.0", "2.4.0"),
         "as d, and piix3-uhci is left out on i440fx too",
         "libvirt 31de0fab9",
     ),
     shipped(
-        Generation::DPrime5,
+        DPrime5,
         "d-prime-5",
         ("2.5.0", "3.2.0"),
         "as d-prime, and q35 prefers nec-xhci",
         "libvirt d8bd83766",
     ),
     shipped(
-        Generation::N,
+        N,
         "libvirt-9.0",
         ("9.0.0", "9.0.0"),
         "new defaults where a domain is defined, old ones where it is read",
@@ -121,7 +115,7 @@ pub(super) const DESIGNS: [(Design, Generation); 14] = [
             summary: "filled at define; texts about a process say what it has, or what its daemon gave it",
             source: "the process-text lemma of the freeze study",
         },
-        Generation::Ours,
+        Ours,
     ),
 ];
 
@@ -130,6 +124,8 @@ pub(super) const DESIGNS: [(Design, Generation); 14] = [
 pub(super) struct Bounds {
     pub(super) machine: Machine,
     pub(super) build: Build,
+    /// The libvirts that may be there before the design's: one of each kind for this machine.
+    pub(super) older: &'static [Generation],
     /// What a user may write.
     pub(super) asked: &'static [Asked],
 }
@@ -139,9 +135,11 @@ const fn scope(
     summary: &'static str,
     machine: Machine,
     build: Build,
+    older: &'static [Generation],
     asked: &'static [Asked],
+    role: Role,
 ) -> (Scope, Bounds) {
-    (Scope { name, summary, role: Role::CheckAndReplay }, Bounds { machine, build, asked })
+    (Scope { name, summary, role }, Bounds { machine, build, older, asked })
 }
 
 /// Every scope with its bounds; the first is the default.
@@ -151,27 +149,35 @@ pub(super) const SCOPES: [(Scope, Bounds); 4] = [
         "ppc64, an upstream QEMU whose built-in controller is OHCI",
         Machine::Pseries25,
         Build::Upstream,
+        &[Y2, A1, A2, B, C, DPrime, N],
         &[Asked::Absent, Asked::Unset, Asked::Model(Model::PciOhci)],
+        Role::Check,
     ),
     scope(
         "pseries-2.6",
         "ppc64, a QEMU without UHCI whose built-in controller is xHCI",
         Machine::Pseries26,
         Build::NoUhci,
+        &[A2, A3, B, C, DPrime, N],
         &[Asked::Absent, Asked::Unset, Asked::Model(Model::NecXhci)],
+        Role::Check,
     ),
     scope(
         "i440fx",
         "x86 with PIIX3",
         Machine::I440fx,
         Build::Upstream,
+        &[Z, Y, Y2, A0, C, D, N],
         &[Asked::Absent, Asked::Unset, Asked::Model(Model::NecXhci)],
+        Role::CheckAndReplay,
     ),
     scope(
         "q35",
         "x86 with PCI Express",
         Machine::Q35,
         Build::Upstream,
+        &[A3, B, C, DPrime, DPrime5, N],
         &[Asked::Absent, Asked::Unset, Asked::Model(Model::NecXhci)],
+        Role::Check,
     ),
 ];

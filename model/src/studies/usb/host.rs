@@ -6,7 +6,7 @@
 use super::{
     addresses,
     definition::{Asked, Controller, Definition, Refusal, Text},
-    generation::{Dropped, Generation},
+    generation::{Dropped, Fit, Generation},
     hardware::{self, Build, Device, Hardware, Loaded, Machine, Model},
 };
 
@@ -28,7 +28,7 @@ pub struct Guest {
     pub live: Definition,
     /// The ground truth.
     pub hardware: Hardware,
-    /// The address allocator's pointer: the slot given last, 0 for none.
+    /// The address allocator's pointer: the slot given last; 0 for none, or where there is no pointer.
     pub last_slot: u8,
 }
 
@@ -174,7 +174,11 @@ impl Host {
     pub fn plug(&self, guest: &Guest) -> Result<Guest, Refusal> {
         let slot = addresses::plug(self.generation, self.machine, &guest.live, guest.last_slot)?;
         let cards = guest.live.cards | 1 << slot;
-        Ok(Guest { live: Definition { cards, ..guest.live }, last_slot: slot, ..*guest })
+        let last_slot = match self.generation.fit() {
+            Fit::First => 0,
+            Fit::Next => slot,
+        };
+        Ok(Guest { live: Definition { cards, ..guest.live }, last_slot, ..*guest })
     }
 
     /// The network card in the lowest slot is unplugged.

@@ -83,6 +83,8 @@ pub struct Study {
 
 /// Network cards at most.
 const CARDS_MAX: u32 = 2;
+/// Slots below this are used: enough for a slot that is vacated, and one beyond the controller.
+const SLOTS: u32 = 6;
 
 impl Study {
     fn host(&self, generation: Generation) -> Host {
@@ -95,8 +97,7 @@ impl Study {
 
     fn older(&self) -> impl Iterator<Item = Generation> {
         let newest = self.generation;
-        let machine = self.bounds.machine;
-        Generation::ALL.into_iter().filter(move |old| *old < newest && old.knows_machine(machine))
+        self.bounds.older.iter().copied().filter(move |old| *old < newest)
     }
 
     fn act(&self, state: &mut State, action: Action) -> std::result::Result<Result, Blocked> {
@@ -216,6 +217,9 @@ impl Study {
             return Err(Blocked("there are enough network cards"));
         }
         let plugged = self.host_of(state, host).plug(&guest);
+        if plugged.is_ok_and(|guest| guest.live.cards >= 1 << SLOTS) {
+            return Err(Blocked("the scope has no such slot"));
+        }
         Ok(set(&mut state.life, plugged.map(|guest| Life::Running { host, guest })))
     }
 
