@@ -5,11 +5,11 @@ use std::sync::Arc;
 use statusquo_model::{
     catalogue::{self, UnknownName},
     family::{Design, Family, Role, Scope, Status},
-    studies::{chardev::Chardev, restart::Restart},
+    studies::{chardev::Chardev, restart::Restart, usb::Usb},
     study::Study,
 };
 
-use crate::{replay::Factory, systems::libvirt::Programs};
+use crate::{matrix::Matrix, replay::Factory, systems::libvirt::Programs};
 
 /// A family, and the systems of ours that its traces can be replayed on.
 pub trait Replayable: Family {
@@ -38,6 +38,17 @@ pub trait Replayable: Family {
     fn libvirt(_: &Self::Study, _: Programs) -> Result<Arc<dyn Factory<Self::Study>>, String> {
         Err(format!("the study {} is not about libvirt", Self::NAME))
     }
+
+    /// Prints the study's own table: `compare --matrix`.
+    fn matrix() -> Option<&'static dyn Matrix> {
+        None
+    }
+}
+
+impl Replayable for Usb {
+    fn matrix() -> Option<&'static dyn Matrix> {
+        Some(&crate::matrix::UsbMatrix)
+    }
 }
 
 /// Something done to a family, whatever its types.
@@ -53,6 +64,7 @@ pub fn visit<V: Visitor>(name: &str, visitor: V) -> Result<V::Output, UnknownNam
     match name {
         Chardev::NAME => Ok(visitor.visit::<Chardev>()),
         Restart::NAME => Ok(visitor.visit::<Restart>()),
+        Usb::NAME => Ok(visitor.visit::<Usb>()),
         _ => Err(catalogue::unknown("study", name, catalogue::names())),
     }
 }

@@ -81,3 +81,14 @@ pub enum Role {
     /// Only by name: too large, or unbounded.
     OnRequest,
 }
+
+/// The first of every pair: the designs or scopes of a table that also holds their rules.
+pub(crate) const fn firsts<A: Copy, B, const N: usize>(pairs: &[(A, B); N]) -> [A; N] {
+    let mut all = [pairs[0].0; N];
+    let mut at = 0;
+    while at < N {
+        all[at] = pairs[at].0;
+        at += 1;
+    }
+    all
+}

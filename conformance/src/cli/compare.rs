@@ -1,5 +1,6 @@
 //! `statusquo compare`.
 
+use anyhow::Context;
 use clap::Args;
 use serde_json::json;
 use statusquo_model::{
@@ -10,6 +11,7 @@ use statusquo_model::{
 
 use super::{Common, Ended, Format, Which, budget, check::check_one, print, print_json};
 use crate::{
+    matrix::Wanted,
     report::{self, Checked, ShownStep},
     studies::{self, Replayable, Visitor},
 };
@@ -21,6 +23,11 @@ pub(super) struct Compare {
     /// The designs to compare, separated by commas; exactly two also get their behaviour diff
     #[arg(long, value_delimiter = ',', value_name = "A,B")]
     designs: Vec<String>,
+    /// Print the study's own table instead, with all of its cells
+    #[arg(long, conflicts_with_all = ["designs", "scope"])]
+    matrix: bool,
+    #[command(flatten)]
+    wanted: Wanted,
 }
 
 impl Compare {
@@ -39,6 +46,13 @@ impl Visitor for CompareVisitor<'_> {
 
     fn visit<F: Replayable>(self) -> Self::Output {
         let CompareVisitor { compare, common } = self;
+        if compare.matrix {
+            let matrix = F::matrix().with_context(|| {
+                format!("{} has no table of its own; leave out --matrix", F::NAME)
+            })?;
+            print(&matrix.print(&compare.wanted, common.format)?)?;
+            return Ok(Ended::AsExpected);
+        }
         let scope = studies::scope::<F>(compare.which.scope.as_deref())?;
         let designs: Vec<&'static Design> = if compare.designs.is_empty() {
             F::designs().iter().collect()

@@ -1,0 +1,111 @@
+//! PCI addresses for what has none (`qemuAssignDevicePCISlots`).
+
+use super::{
+    definition::{Controller, Definition, Refusal},
+    generation::{Fit, Generation},
+    hardware::{Bus, Machine, Model, Place},
+};
+
+/// Slots below this are modelled; no run here needs more.
+const SLOTS: u8 = 8;
+
+fn bit(slot: u8) -> u8 {
+    if slot < SLOTS { 1 << slot } else { 0 }
+}
+
+/// The bus for devices that come without an address. Texts keep the addresses that they have, so a
+/// guest that moves between daemons with and without root ports needs no second bus here.
+fn auto_bus(generation: Generation, machine: Machine) -> Bus {
+    match machine {
+        Machine::Q35 if generation.has_root_ports() => Bus::Ports,
+        Machine::Q35 => Bus::Bridge,
+        _ => Bus::Root,
+    }
+}
+
+/// Slots that no device may be given: slot 0, that of PIIX3, and until 1.0.x that of a video card that
+/// is not there.
+fn reserved(generation: Generation, machine: Machine) -> u8 {
+    let root = match machine {
+        Machine::I440fx if generation.takes_all_for_piix3() => bit(1) | bit(2),
+        Machine::I440fx => bit(1),
+        Machine::Q35 => 0,
+        _ if generation.takes_all_for_piix3() => bit(1) | bit(2),
+        _ => 0,
+    };
+    bit(0) | root
+}
+
+/// Slots in use by the definition.
+fn used(definition: &Definition) -> u8 {
+    let usb = definition.usb.and_then(|usb| usb.place);
+    definition.cards | usb.filter(|place| place.slot < SLOTS).map_or(0, |place| bit(place.slot))
+}
+
+fn lowest_free(taken: u8) -> Result<u8, Refusal> {
+    let slot = taken.trailing_ones() as u8;
+    if slot < SLOTS { Ok(slot) } else { Err(Refusal::PlaceTaken) }
+}
+
+/// Checks the address of the controller, or gives it one.
+pub(super) fn assign(
+    generation: Generation,
+    machine: Machine,
+    definition: &mut Definition,
+) -> Result<(), Refusal> {
+    let pinned = machine == Machine::I440fx || generation.takes_all_for_piix3();
+    let pinned = pinned && machine != Machine::Q35;
+    // PIIX3's own slot. The one of the missing video card is only kept free.
+    if pinned && definition.cards & bit(1) != 0 {
+        return Err(Refusal::PlaceTaken);
+    }
+    let Some(usb) = definition.usb else { return Ok(()) };
+    let zero = usb.place.is_some_and(Place::is_all_zero);
+    if zero && !generation.assigns_all_zero() {
+        return Err(Refusal::SlotZero);
+    }
+    let asked = usb.place.filter(|_| !zero);
+    let bridge = Place { bus: Bus::Root, slot: 1, function: 0 };
+    if pinned && asked == Some(bridge) {
+        return Err(Refusal::PlaceTaken);
+    }
+    let is_piix3 = matches!(usb.model, None | Some(Model::Piix3Uhci));
+    let place = match (usb.model, asked) {
+        (Some(Model::None), _) => None,
+        _ if pinned && is_piix3 => match asked {
+            None | Some(Place::PIIX3) => Some(Place::PIIX3),
+            Some(_) => return Err(Refusal::NotThePlaceOfPiix3),
+        },
+        (_, Some(place)) => Some(place),
+        (Some(Model::Ich9), None) => Some(Place::ICH9),
+        (_, None) => {
+            let bus = auto_bus(generation, machine);
+            let slot = lowest_free(reserved(generation, machine) | definition.cards)?;
+            Some(Place { bus, slot, function: 0 })
+        }
+    };
+    definition.usb = Some(Controller { place, ..usb });
+    Ok(())
+}
+
+/// Gives a network card the lowest free slot, as the pass over a whole definition does.
+pub(super) fn first_card(generation: Generation, machine: Machine) -> u8 {
+    bit(reserved(generation, machine).trailing_ones() as u8)
+}
+
+/// The slot for a card that is plugged into a running guest. `last` is the allocator's pointer: the
+/// slot given last since the daemon has known the guest, 0 for none.
+pub(super) fn plug(
+    generation: Generation,
+    machine: Machine,
+    definition: &Definition,
+    last: u8,
+) -> Result<u8, Refusal> {
+    let taken = used(definition) | reserved(generation, machine);
+    let after = match generation.fit() {
+        Fit::First => 0,
+        Fit::Next => last,
+    };
+    let below = u8::MAX >> (SLOTS - 1 - after.min(SLOTS - 1));
+    lowest_free(taken | below).or_else(|_| lowest_free(taken))
+}
