@@ -271,8 +271,8 @@ fn bad_traces_are_refused_with_their_place() {
         ),
         "the model's outcome of stop is reply ok, the trace has reply nothing",
     );
-    let unknown = header.replace("chardev", "usb");
-    refuses("study", &format!("{unknown}\n{{\"trace\":1}}\n"), "no study is named `usb`");
+    let unknown = header.replace("chardev", "weather");
+    refuses("study", &format!("{unknown}\n{{\"trace\":1}}\n"), "no study is named `weather`");
     let unknown = header.replace("ours", "theirs");
     refuses(
         "design",
