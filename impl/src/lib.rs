@@ -1,6 +1,7 @@
 //! A small VM manager that follows the designs which the studies show to be right.
 //!
 //! - [`chardev`]: character devices: who is connected, who has been told, and where bytes go.
+//! - [`domain`]: libvirt's domain XML: read, edited and written without loss; aliases and addresses.
 //!
 //! ```
 //! use std::{io::{Read, Write}, os::unix::net::UnixStream, time::Instant};
@@ -34,3 +35,4 @@
 //! ```
 
 pub mod chardev;
+pub mod domain;
