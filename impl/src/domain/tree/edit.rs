@@ -31,6 +31,20 @@ impl Document {
         Ok(())
     }
 
+    /// Gives the attribute at a short path such as `target/@port` a value, and adds the elements that are missing.
+    pub fn put(&mut self, id: NodeId, path: &str, value: &str) -> Result<NodeId, Error> {
+        let (elements, name) = path.rsplit_once("/@").unwrap_or(("", path.trim_start_matches('@')));
+        let mut at = id;
+        for element in elements.split('/').filter(|element| !element.is_empty()) {
+            at = match self.child(at, element) {
+                Some(child) => child,
+                None => self.append_element(at, element)?,
+            };
+        }
+        self.set_attribute(at, name, value)?;
+        Ok(at)
+    }
+
     /// Removes an attribute; returns whether it was there.
     pub fn remove_attribute(&mut self, id: NodeId, name: &str) -> bool {
         let Some(position) = self.attributes_of(id).iter().position(|a| self.str(a.name) == name)

@@ -170,6 +170,12 @@ impl Document {
         self.node(id).parent.some().filter(|&parent| parent != NodeId::DOCUMENT)
     }
 
+    /// The element after this node, in the same parent.
+    pub fn next_element(&self, id: NodeId) -> Option<NodeId> {
+        std::iter::successors(self.node(id).next.some(), |&id| self.node(id).next.some())
+            .find(|&id| self.kind(id) == Kind::Element)
+    }
+
     /// All nodes in this one, in order.
     pub fn nodes(&self, id: NodeId) -> impl Iterator<Item = NodeId> + '_ {
         std::iter::successors(self.node(id).first.some(), |&id| self.node(id).next.some())
@@ -203,6 +209,30 @@ impl Document {
     pub fn attribute(&self, id: NodeId, name: &str) -> Option<Cow<'_, str>> {
         let attribute = self.attributes_of(id).iter().find(|a| self.str(a.name) == name)?;
         Some(chars::attribute_value(self.str(attribute.value)))
+    }
+
+    /// The attribute at a short path such as `@type` or `target/@port`.
+    pub fn get(&self, id: NodeId, path: &str) -> Option<Cow<'_, str>> {
+        match path.rsplit_once("/@") {
+            Some((elements, name)) => self.attribute(self.descendant(id, elements)?, name),
+            None => self.attribute(id, path.strip_prefix('@').unwrap_or(path)),
+        }
+    }
+
+    /// Is the attribute at this path this value?
+    pub fn has(&self, id: NodeId, path: &str, value: &str) -> bool {
+        self.get(id, path).is_some_and(|found| found == value)
+    }
+
+    /// The number at this path: decimal, or hexadecimal after `0x`.
+    pub fn number(&self, id: NodeId, path: &str) -> Result<Option<u32>, Error> {
+        let Some(text) = self.get(id, path) else { return Ok(None) };
+        let number = match text.strip_prefix("0x") {
+            Some(hex) => u32::from_str_radix(hex, 16),
+            None => text.parse(),
+        };
+        let value = text.chars().take(64).collect();
+        number.map(Some).map_err(|_| self.error(id, Problem::Value { value, expected: "a number" }))
     }
 
     /// Names and values of the attributes, in order.
