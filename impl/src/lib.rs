@@ -2,6 +2,7 @@
 //!
 //! - [`chardev`]: character devices: who is connected, who has been told, and where bytes go.
 //! - [`domain`]: libvirt's domain XML: read, edited and written without loss; aliases and addresses.
+//! - [`status`]: what is known of a running domain, kept where a killed daemon finds it again.
 //!
 //! ```
 //! use std::{io::{Read, Write}, os::unix::net::UnixStream, time::Instant};
@@ -36,3 +37,4 @@
 
 pub mod chardev;
 pub mod domain;
+pub mod status;

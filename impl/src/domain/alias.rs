@@ -153,10 +153,11 @@ impl Domain {
     /// The model of the SCSI controller `index`, with the default: `qemuDomainFindSCSIControllerModel`.
     pub(super) fn scsi_model(&self, index: u32) -> Result<String, Error> {
         for controller in self.of(Class::Controller) {
-            if controller.kind() == "scsi" && controller.index()? == Some(index) {
-                if let Some(model) = controller.get("@model") {
-                    return Ok(model.into_owned());
-                }
+            if controller.kind() == "scsi"
+                && controller.index()? == Some(index)
+                && let Some(model) = controller.get("@model")
+            {
+                return Ok(model.into_owned());
             }
         }
         Ok(self.default_scsi_model().to_owned())

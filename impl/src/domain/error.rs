@@ -114,6 +114,14 @@ pub enum Problem {
     /// No room left for a device.
     #[error("no free {0} address is left")]
     NoAddress(&'static str),
+    /// A document of another version of this program.
+    #[error("version {found} is not known, only {supported} is: use the program that wrote it")]
+    Version {
+        /// What the document says.
+        found: String,
+        /// What is understood.
+        supported: u32,
+    },
     /// Something that is not built here.
     #[error("{0} is not supported")]
     Unsupported(String),

@@ -78,6 +78,20 @@ impl Domain {
         }
     }
 
+    /// The definition without what stands around it, each line but the first moved to the right.
+    ///
+    /// Lines inside of texts and values are moved as well, unless that would change them.
+    pub fn to_xml_indented(&self, blanks: usize) -> String {
+        let xml = self.document.fragment(self.root);
+        let indented = xml.replace('\n', &format!("\n{}", " ".repeat(blanks)));
+        // Only blanks between elements may change.
+        let same = |document: &Document| self.document.same(self.root, document, document.root());
+        match Document::parse_with(&indented, self.document.limits()) {
+            Ok(document) if same(&document) => indented,
+            _ => xml,
+        }
+    }
+
     /// The tree.
     pub fn document(&self) -> &Document {
         &self.document

@@ -173,7 +173,7 @@ impl Document {
         }
     }
 
-    fn is_blank(&self, id: NodeId) -> bool {
+    pub(super) fn is_blank(&self, id: NodeId) -> bool {
         self.kind(id) == Kind::Text && self.str(self.node(id).head).trim().is_empty()
     }
 

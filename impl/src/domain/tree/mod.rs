@@ -123,6 +123,11 @@ impl Document {
         self.children(NodeId::DOCUMENT).next().unwrap_or(NodeId::DOCUMENT)
     }
 
+    /// The limits it was read with.
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+
     /// What this node is.
     pub fn kind(&self, id: NodeId) -> Kind {
         self.node(id).kind
@@ -261,6 +266,33 @@ impl Document {
             }
             Kind::Comment | Kind::Instruction => Cow::Borrowed(""),
         }
+    }
+
+    /// Are two elements the same but for blanks between elements?
+    pub fn same(&self, id: NodeId, other: &Self, other_id: NodeId) -> bool {
+        let mut pairs = vec![(id, other_id)];
+        let content = |document: &Self, id: NodeId| -> Vec<NodeId> {
+            document.nodes(id).filter(|&id| !document.is_blank(id)).collect()
+        };
+        while let Some((a, b)) = pairs.pop() {
+            let (left, right) = (content(self, a), content(other, b));
+            // Blanks are what an element without other content says.
+            let texts_differ = left.is_empty() && self.text(a) != other.text(b);
+            if texts_differ || left.len() != right.len() || self.kind(a) != other.kind(b) {
+                return false;
+            }
+            let same = match self.kind(a) {
+                Kind::Element => {
+                    self.name(a) == other.name(b) && self.attributes(a).eq(other.attributes(b))
+                }
+                _ => self.str(self.node(a).head) == other.str(other.node(b).head),
+            };
+            if !same {
+                return false;
+            }
+            pairs.extend(left.into_iter().zip(right));
+        }
+        true
     }
 
     /// XPath of an element, or of the element around another node.
