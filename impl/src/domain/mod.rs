@@ -27,6 +27,7 @@ mod class;
 mod device;
 mod error;
 mod machine;
+mod post_parse;
 pub mod tree;
 
 use std::borrow::Cow;

@@ -58,6 +58,20 @@ impl Document {
         true
     }
 
+    /// Gives an element another name.
+    pub fn rename(&mut self, id: NodeId, name: &str) -> Result<(), Error> {
+        if self.kind(id) != Kind::Element || !chars::is_name(name) {
+            return Err(self.error(id, Problem::Name(name.to_owned())));
+        }
+        let head = self.append(id, &format!("<{name}"))?;
+        self.node_mut(id).head = head;
+        if self.node(id).close != Span::default() {
+            let close = self.append(id, &format!("</{name}>"))?;
+            self.node_mut(id).close = close;
+        }
+        Ok(())
+    }
+
     /// Replaces everything in an element by text.
     pub fn set_text(&mut self, id: NodeId, text: &str) -> Result<(), Error> {
         self.check_value(id, text)?;

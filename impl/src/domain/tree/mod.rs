@@ -270,9 +270,26 @@ impl Document {
 
     /// Are two elements the same but for blanks between elements?
     pub fn same(&self, id: NodeId, other: &Self, other_id: NodeId) -> bool {
+        self.same_but(id, other, other_id, |document, id| document.is_blank(id))
+    }
+
+    /// Are two elements the same but for blanks, comments and processing instructions?
+    pub fn same_elements(&self, id: NodeId, other: &Self, other_id: NodeId) -> bool {
+        self.same_but(id, other, other_id, |document, id| {
+            matches!(document.kind(id), Kind::Comment | Kind::Instruction) || document.is_blank(id)
+        })
+    }
+
+    fn same_but(
+        &self,
+        id: NodeId,
+        other: &Self,
+        other_id: NodeId,
+        ignored: fn(&Self, NodeId) -> bool,
+    ) -> bool {
         let mut pairs = vec![(id, other_id)];
         let content = |document: &Self, id: NodeId| -> Vec<NodeId> {
-            document.nodes(id).filter(|&id| !document.is_blank(id)).collect()
+            document.nodes(id).filter(|&id| !ignored(document, id)).collect()
         };
         while let Some((a, b)) = pairs.pop() {
             let (left, right) = (content(self, a), content(other, b));
