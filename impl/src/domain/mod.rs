@@ -22,6 +22,7 @@
 //! ```
 
 mod address;
+mod addresses;
 mod alias;
 mod class;
 mod device;

@@ -7,6 +7,8 @@ mod console;
 mod controllers;
 mod devices;
 
+pub(crate) use controllers::is_usb2;
+
 use super::{Domain, Error};
 
 impl Domain {
