@@ -1,8 +1,10 @@
 //! A small VM manager that follows the designs which the studies show to be right.
 //!
 //! - [`chardev`]: character devices: who is connected, who has been told, and where bytes go.
+//! - [`domain`]: libvirt's domain XML: read, edited and written without loss; aliases and addresses.
 //! - [`hotplug`]: plugging, unplugging and recovery as data, effect by effect.
 //! - [`hypervisor`]: what a daemon asks of a running machine, on QEMU or in process.
+//! - [`status`]: what is known of a running domain, kept where a killed daemon finds it again.
 //!
 //! ```
 //! use std::{io::{Read, Write}, os::unix::net::UnixStream, time::Instant};
@@ -36,5 +38,7 @@
 //! ```
 
 pub mod chardev;
+pub mod domain;
 pub mod hotplug;
 pub mod hypervisor;
+pub mod status;
