@@ -25,12 +25,14 @@ struct Found {
     install: String,
 }
 
-const PROGRAMS: [(&str, &str, &str); 5] = [
-    ("qemu-system-x86_64", "the chardev study on real QEMU", "qemu-system-x86"),
-    ("qemu-system-ppc64", "pseries machines", "qemu-system-ppc"),
-    ("libvirtd", "the libvirt studies on the real daemon", "libvirt-daemon-system"),
-    ("virtqemud", "the same, where the daemon is split", "libvirt-daemon-driver-qemu"),
-    ("virsh", "talking to it", "libvirt-clients"),
+const PROGRAMS: [(&str, &str, &str); 3] = [
+    ("qemu-system-x86_64", "the guests of the real libvirt", "qemu-system-x86"),
+    (
+        "virsh",
+        "the restart study on the real libvirt",
+        "libvirt-clients libvirt-daemon-driver-qemu",
+    ),
+    ("setpriv", "nothing that was started stays behind", "util-linux"),
 ];
 
 impl Doctor {
