@@ -5,7 +5,7 @@
 //! system's libvirt is never touched. As root, `virsh` runs in a user namespace of its own, where it takes
 //! itself for an ordinary user.
 //!
-//! Between libvirt and QEMU stands [`proxy`], which holds chosen monitor commands and their replies back:
+//! Between libvirt and QEMU stands a proxy, which holds chosen monitor commands and their replies back:
 //! a kill falls exactly between two of them, every time.
 
 mod domain;
