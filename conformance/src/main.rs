@@ -15,6 +15,9 @@ fn main() -> ExitCode {
     }
     let ended = cli::run(cli);
     workdir::remove();
+    if let Some(signal) = workdir::interrupted() {
+        return ExitCode::from(u8::try_from(128 + signal).unwrap_or(u8::MAX));
+    }
     match ended {
         Ok(ended) => ExitCode::from(ended.code()),
         // Whoever read our output has seen enough.

@@ -1,18 +1,35 @@
 //! One directory for everything that replays leave on disk, gone when the process ends: also when it is
-//! interrupted, and when a hung system still holds its sockets.
+//! interrupted, and when a hung system still holds its sockets. With it go the processes that were started
+//! on it: their command lines name it, and nothing else does.
+//!
+//! A process that is killed with SIGKILL leaves both. The next one that needs a directory finds them by the
+//! owner that each directory names, and clears them away.
 
 use std::{
-    io,
+    fs, io,
     path::Path,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicI32, Ordering},
+    },
+    time::Duration,
 };
+
+use rustix::process::{Pid, Signal, kill_process};
 
 use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGTERM},
     iterator::Signals,
 };
+use statusquo_vmm::hypervisor::process::Process;
 use tempfile::TempDir;
 
+/// What the names of the directories begin with.
+const PREFIX: &str = "statusquo-";
+/// Says which process a directory belongs to.
+const OWNER: &str = "owner.json";
+
+static INTERRUPTED: AtomicI32 = AtomicI32::new(0);
 static ROOT: Mutex<Root> = Mutex::new(Root::Made(Weak::new()));
 
 /// Attempts to empty a directory in which others may still be making files.
@@ -40,11 +57,18 @@ pub fn remove_when_interrupted() -> io::Result<()> {
     let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM])?;
     std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
         if let Some(signal) = signals.forever().next() {
+            INTERRUPTED.store(signal, Ordering::SeqCst);
             remove();
             std::process::exit(128 + signal);
         }
     })?;
     Ok(())
+}
+
+/// The signal that ends the process, if one does: what fails then fails because of it.
+pub fn interrupted() -> Option<i32> {
+    let signal = INTERRUPTED.load(Ordering::SeqCst);
+    (signal != 0).then_some(signal)
 }
 
 fn lock(root: &Mutex<Root>) -> MutexGuard<'_, Root> {
@@ -57,7 +81,10 @@ fn made(root: &mut Root) -> io::Result<Arc<TempDir>> {
         Root::Made(dir) => match dir.upgrade() {
             Some(dir) => Ok(dir),
             None => {
-                let new = Arc::new(tempfile::Builder::new().prefix("statusquo-").tempdir()?);
+                sweep(&std::env::temp_dir());
+                let new = Arc::new(tempfile::Builder::new().prefix(PREFIX).tempdir()?);
+                let owner = serde_json::to_string(&Process::of(std::process::id())?)?;
+                fs::write(new.path().join(OWNER), owner)?;
                 *dir = Arc::downgrade(&new);
                 Ok(new)
             }
@@ -69,17 +96,62 @@ fn close(root: &mut Root) {
     if let Root::Made(dir) = std::mem::replace(root, Root::Closed)
         && let Some(dir) = dir.upgrade()
     {
+        end_processes(dir.path());
         remove_busy(dir.path());
     }
+}
+
+/// Clears away what processes of ours have left that are gone, and nothing else.
+fn sweep(temporary: &Path) {
+    for entry in fs::read_dir(temporary).into_iter().flatten().flatten() {
+        let dir = entry.path();
+        let is_named = entry.file_name().to_string_lossy().starts_with(PREFIX);
+        let owner = fs::read_to_string(dir.join(OWNER)).unwrap_or_default();
+        if is_named
+            && let Ok(owner) = serde_json::from_str::<Process>(&owner)
+            && owner.is_alive().is_ok_and(|alive| !alive)
+        {
+            end_processes(&dir);
+            remove_busy(&dir);
+        }
+    }
+}
+
+/// Ends the processes whose command lines name this directory. One may just be starting another.
+fn end_processes(dir: &Path) {
+    for _ in 0..ATTEMPTS_MAX {
+        let named = processes_of(dir);
+        if named.is_empty() {
+            return;
+        }
+        for pid in named {
+            // It may have ended meanwhile.
+            let _gone = kill_process(pid, Signal::KILL);
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn processes_of(dir: &Path) -> Vec<Pid> {
+    let dir = dir.as_os_str().as_encoded_bytes();
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| {
+            let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
+            let words = fs::read(entry.path().join("cmdline")).ok()?;
+            let is_ours = words.windows(dir.len().max(1)).any(|part| part == dir);
+            (is_ours && pid.unsigned_abs() != std::process::id()).then(|| Pid::from_raw(pid))?
+        })
+        .collect()
 }
 
 /// Replays that nobody waits for may still be making files. Where the directory was moved away they find
 /// no place for another; what they were about to make meanwhile goes with a further attempt.
 fn remove_busy(dir: &Path) {
     let moved = dir.with_extension("removed");
-    let dir = if std::fs::rename(dir, &moved).is_ok() { &moved } else { dir };
+    let dir = if fs::rename(dir, &moved).is_ok() { &moved } else { dir };
     for _ in 0..ATTEMPTS_MAX {
-        if std::fs::remove_dir_all(dir).is_ok() || !dir.exists() {
+        if fs::remove_dir_all(dir).is_ok() || !dir.exists() {
             return;
         }
         std::thread::yield_now();
@@ -89,9 +161,35 @@ fn remove_busy(dir: &Path) {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::process::{Command, Stdio};
 
     use super::*;
+
+    fn sleeper(dir: &Path) -> std::process::Child {
+        let named = dir.join("log");
+        fs::write(&named, "").unwrap();
+        Command::new("tail").arg("-f").arg(named).stdout(Stdio::null()).spawn().unwrap()
+    }
+
+    #[test]
+    fn what_a_killed_process_has_left_is_cleared_away_and_nothing_else() {
+        let temporary = tempfile::tempdir().unwrap();
+        let left = temporary.path().join("statusquo-left");
+        let mine = temporary.path().join("statusquo-mine");
+        let foreign = temporary.path().join("statusquo-foreign");
+        [&left, &mine, &foreign].iter().for_each(|dir| fs::create_dir(dir).unwrap());
+        let owner = Process::of(std::process::id()).unwrap();
+        let gone = Process { started: owner.started + 1, ..owner.clone() };
+        fs::write(left.join(OWNER), serde_json::to_string(&gone).unwrap()).unwrap();
+        fs::write(mine.join(OWNER), serde_json::to_string(&owner).unwrap()).unwrap();
+        let (mut its, mut ours) = (sleeper(&left), sleeper(&mine));
+        sweep(temporary.path());
+        assert!(!left.exists() && mine.exists() && foreign.exists());
+        assert!(!its.wait().unwrap().success());
+        assert_eq!(ours.try_wait().unwrap(), None);
+        end_processes(&mine);
+        assert!(!ours.wait().unwrap().success());
+    }
 
     #[test]
     fn what_was_removed_is_not_made_again() {
