@@ -87,6 +87,8 @@ struct Run {
     asked: u32,
     /// The request is an attach; `virsh -q` says nothing when it is done.
     attaches: bool,
+    /// A device has left QEMU's tree, and the trace has not yet brought it to its end.
+    ending: bool,
     doing: Doing,
     _dir: TempDir,
     _common: Arc<TempDir>,
@@ -165,6 +167,7 @@ impl Run {
             programs: programs.clone(),
             asked: 0,
             attaches: false,
+            ending: false,
             doing: Doing::Nothing,
             _dir: dir,
             _common: common,
@@ -254,6 +257,7 @@ impl Run {
             Action::Eject { .. } => return Err(environment("there is no guest")),
             Action::Finalize { alias } => {
                 // QEMU does it by itself; the event is held until the daemon takes it.
+                self.ending = false;
                 if matches!(self.doing, Doing::Request { .. }) {
                     self.proxy
                         .wait_deleted(&format!("channel{alias}"), PATIENCE)
@@ -329,10 +333,16 @@ impl Run {
                 | Effect::RemoveBackend
                 | Effect::Look,
             ) => {
+                if self.ending
+                    && matches!(owed.did, Some(Effect::AddBackend | Effect::RemoveBackend))
+                {
+                    return Err(environment("QEMU does not put the end of a device off"));
+                }
                 let executed = self.let_one_go()?;
                 seen.did = executed.as_ref().and_then(effect);
                 if let Some(executed) = executed {
                     seen.failed = executed.reply.get("error").is_some();
+                    self.ending |= executed.name() == "device_del" && !seen.failed;
                     self.learn_alias(&executed);
                 }
                 // A failure that ends the guest does so when libvirt hears of it.
