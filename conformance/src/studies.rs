@@ -8,12 +8,14 @@ use statusquo_model::{
     studies::chardev::Chardev,
 };
 
-use crate::replay::Factory;
+use crate::{replay::Factory, systems::qemu::Qemu};
 
 /// A family, and the systems of ours that its traces can be replayed on.
 pub trait Replayable: Family {
     /// Our implementation, set up as this scope asks.
     fn vmm(study: &Self::Study) -> Arc<dyn Factory<Self::Study>>;
+    /// A real QEMU, set up as this scope asks.
+    fn qemu(study: &Self::Study, qemu: &Qemu) -> Arc<dyn Factory<Self::Study>>;
 }
 
 /// Something done to a family, whatever its types.

@@ -24,7 +24,7 @@ use crate::{
     replay::{self, Factory, Options, Replayed, Verdict, explain, minimise},
     report,
     studies::{self, Replayable, Visitor},
-    systems::model::ModelFactory,
+    systems::{model::ModelFactory, qemu::{DEFAULT_BINARY, Qemu}},
     trace::{Reader, Suite, read_suite},
 };
 
@@ -41,6 +41,9 @@ pub(super) struct Replay {
     /// What to replay on
     #[arg(long, value_enum, default_value_t = System::Vmm)]
     system: System,
+    /// For `--system qemu`: the binary
+    #[arg(long, value_name = "PATH", default_value = DEFAULT_BINARY)]
+    qemu: PathBuf,
     /// For `--system model`: the design that answers [default: the suite's own]
     #[arg(long, value_name = "DESIGN")]
     on: Option<String>,
@@ -70,6 +73,8 @@ enum System {
     Model,
     /// Our implementation, over real descriptors
     Vmm,
+    /// A real QEMU, driven without a guest
+    Qemu,
 }
 
 impl Replay {
@@ -324,6 +329,7 @@ impl Replay {
         let study = F::study(design, scope);
         let factory: Arc<dyn Factory<F::Study>> = match self.system {
             System::Vmm => F::vmm(&study),
+            System::Qemu => F::qemu(&study, &Qemu::find(&self.qemu)?),
             System::Model => {
                 let answers = match &self.on {
                     Some(name) => studies::design::<F>(name)?,

@@ -1,4 +1,3 @@
 //! Our implementation as a system: real descriptors in a directory of its own.
 
 mod chardev;
-mod hosts;
