@@ -9,7 +9,11 @@ use statusquo_model::{
     study::Study,
 };
 
-use crate::{matrix::Matrix, replay::Factory, systems::libvirt::Programs};
+use crate::{
+    matrix::Matrix,
+    replay::Factory,
+    systems::{libvirt::Programs, qemu::Qemu},
+};
 
 /// A family, and the systems of ours that its traces can be replayed on.
 pub trait Replayable: Family {
@@ -37,6 +41,11 @@ pub trait Replayable: Family {
     /// A real libvirt, or why it cannot be had.
     fn libvirt(_: &Self::Study, _: Programs) -> Result<Arc<dyn Factory<Self::Study>>, String> {
         Err(format!("the study {} is not about libvirt", Self::NAME))
+    }
+
+    /// A real QEMU, set up as this scope asks. `None` where the study is about more than QEMU.
+    fn qemu(_: &Self::Study, _: &Qemu) -> Option<Arc<dyn Factory<Self::Study>>> {
+        None
     }
 
     /// Prints the study's own table: `compare --matrix`.

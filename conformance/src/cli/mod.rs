@@ -177,7 +177,11 @@ pub(crate) struct Missing(pub(crate) String);
 
 /// The exit code of a command that failed: 3 where a budget was too small, and 2 for usage and bad input.
 pub fn code_of(error: &anyhow::Error) -> u8 {
-    let unfinished = error.chain().any(|cause| cause.is::<Unfinished>() || cause.is::<Missing>());
+    let unfinished = error.chain().any(|cause| {
+        cause.is::<Unfinished>()
+            || cause.is::<Missing>()
+            || cause.is::<crate::systems::qemu::Missing>()
+    });
     if unfinished { Ended::Incomplete.code() } else { 2 }
 }
 

@@ -24,7 +24,11 @@ use crate::{
     replay::{self, Factory, Options, Replayed, Verdict, explain, minimise},
     report,
     studies::{self, Replayable, Visitor},
-    systems::{libvirt::Programs, model::ModelFactory},
+    systems::{
+        libvirt::Programs,
+        model::ModelFactory,
+        qemu::{DEFAULT_BINARY, Qemu},
+    },
     trace::{Reader, Suite, read_suite},
 };
 
@@ -41,6 +45,9 @@ pub(super) struct Replay {
     /// What to replay on
     #[arg(long, value_enum, default_value_t = System::Vmm)]
     system: System,
+    /// For `--system qemu`: the binary
+    #[arg(long, value_name = "PATH", default_value = DEFAULT_BINARY)]
+    qemu: PathBuf,
     /// For `--system model`: the design that answers [default: the suite's own]
     #[arg(long, value_name = "DESIGN")]
     on: Option<String>,
@@ -72,6 +79,8 @@ enum System {
     Vmm,
     /// A real libvirt with a real QEMU, below a directory of its own
     Libvirt,
+    /// A real QEMU, driven without a guest
+    Qemu,
 }
 
 impl Replay {
@@ -340,6 +349,8 @@ impl Replay {
             })?,
             System::Libvirt => F::libvirt(&study, Programs::default())
                 .map_err(|why| Missing(format!("libvirt cannot be had: {why}")))?,
+            System::Qemu => F::qemu(&study, &Qemu::find(&self.qemu)?)
+                .with_context(|| format!("the study {} is not about QEMU alone", F::NAME))?,
             System::Model => {
                 let answers = match &self.on {
                     Some(name) => studies::design::<F>(name)?,

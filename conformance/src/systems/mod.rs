@@ -4,7 +4,10 @@
 //!   that cannot tell two designs apart is blind.
 //! - [`vmm`]: our implementation, over real descriptors.
 //! - [`libvirt`]: a real libvirt with a real QEMU, killed and restarted at will.
+//! - [`qemu`]: a real QEMU, driven without a guest.
 
+mod hosts;
 pub mod libvirt;
 pub mod model;
+pub mod qemu;
 pub mod vmm;

@@ -25,10 +25,10 @@ use statusquo_vmm::chardev::{
 };
 use tempfile::TempDir;
 
-use super::hosts::Host;
 use crate::{
     replay::{Factory, Fault, Observed, System},
     studies::Replayable,
+    systems::{hosts::Host, qemu::Qemu},
     workdir,
 };
 
@@ -47,6 +47,10 @@ impl Replayable for Chardev {
         let fills =
             study.backends().any(|kind| !matches!(kind, Kind::Pty | Kind::File | Kind::Null));
         Some(Arc::new(VmmFactory { kinds: study.kinds(), fills }))
+    }
+
+    fn qemu(study: &Study, qemu: &Qemu) -> Option<Arc<dyn Factory<Study>>> {
+        Some(qemu.chardev(study))
     }
 }
 

@@ -23,7 +23,7 @@ use rustix::{
 
 /// Whoever is at the other end.
 #[derive(Debug, Default)]
-pub(super) enum Host {
+pub(crate) enum Host {
     /// Nobody.
     #[default]
     Gone,
@@ -37,7 +37,7 @@ pub(super) enum Host {
 
 /// A listener whose file goes with it.
 #[derive(Debug)]
-pub(super) struct Listener {
+pub(crate) struct Listener {
     listener: UnixListener,
     path: PathBuf,
 }
@@ -50,24 +50,24 @@ impl Drop for Listener {
 
 impl Host {
     /// Connects to a listening chardev.
-    pub(super) fn connect(path: &Path) -> io::Result<Self> {
+    pub(crate) fn connect(path: &Path) -> io::Result<Self> {
         Host::from_stream(UnixStream::connect(path)?)
     }
 
-    pub(super) fn from_stream(stream: UnixStream) -> io::Result<Self> {
+    pub(crate) fn from_stream(stream: UnixStream) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
         Ok(Host::Socket { stream, listener: None })
     }
 
     /// Listens for a chardev that calls.
-    pub(super) fn listen(path: &Path) -> io::Result<Self> {
+    pub(crate) fn listen(path: &Path) -> io::Result<Self> {
         let listener = UnixListener::bind(path)?;
         listener.set_nonblocking(true)?;
         Ok(Host::Listening(Listener { listener, path: path.to_owned() }))
     }
 
     /// Takes the chardev's call, if it has called.
-    pub(super) fn accept(&mut self) -> io::Result<()> {
+    pub(crate) fn accept(&mut self) -> io::Result<()> {
         let Host::Listening(listener) = self else { return Ok(()) };
         match listener.listener.accept() {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
@@ -83,7 +83,7 @@ impl Host {
     }
 
     /// Opens the slave of a pty.
-    pub(super) fn hold(slave: &Path) -> io::Result<Self> {
+    pub(crate) fn hold(slave: &Path) -> io::Result<Self> {
         let flags = (OFlags::NOCTTY | OFlags::NONBLOCK).bits();
         let flags = i32::try_from(flags).map_err(io::Error::other)?;
         Ok(Host::Terminal(
@@ -92,7 +92,7 @@ impl Host {
     }
 
     /// Leaves, and does not want what is unread.
-    pub(super) fn leave(&mut self) -> io::Result<()> {
+    pub(crate) fn leave(&mut self) -> io::Result<()> {
         if let Host::Terminal(terminal) = self {
             tcflush(&*terminal, QueueSelector::IFlush)?;
         }
@@ -104,14 +104,14 @@ impl Host {
         Ok(())
     }
 
-    pub(super) fn half_close(&mut self) -> io::Result<()> {
+    pub(crate) fn half_close(&mut self) -> io::Result<()> {
         match self {
             Host::Socket { stream, .. } => stream.shutdown(Shutdown::Write),
             _ => Err(io::Error::other("only a socket has two directions")),
         }
     }
 
-    pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         match self {
             Host::Socket { stream, .. } => stream.write_all(bytes),
             Host::Terminal(terminal) => terminal.write_all(bytes),
@@ -120,7 +120,7 @@ impl Host {
     }
 
     /// Reads all that is there now.
-    pub(super) fn read(&mut self, into: &mut Vec<u8>) -> io::Result<()> {
+    pub(crate) fn read(&mut self, into: &mut Vec<u8>) -> io::Result<()> {
         let from: &mut dyn Read = match self {
             Host::Socket { stream, .. } => stream,
             Host::Terminal(terminal) => terminal,
@@ -148,7 +148,7 @@ impl Host {
     }
 
     /// The other side has hung up. What it sent can still be read.
-    pub(super) fn is_cut_off(&self) -> bool {
+    pub(crate) fn is_cut_off(&self) -> bool {
         let Some(fd) = self.fd() else { return false };
         let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::empty())];
         let now = Timespec { tv_sec: 0, tv_nsec: 0 };
@@ -157,14 +157,14 @@ impl Host {
 
     /// Waits, where somebody is there and will be hung up on. A descriptor that was closed is closed later
     /// where another thread is just starting a process: until that runs, it holds a copy.
-    pub(super) fn wait_until_cut_off(&self, most: Duration) {
+    pub(crate) fn wait_until_cut_off(&self, most: Duration) {
         let start = Instant::now();
         while self.is_there() && !self.is_cut_off() && start.elapsed() < most {
             std::thread::sleep(Duration::from_millis(1));
         }
     }
 
-    pub(super) fn is_there(&self) -> bool {
+    pub(crate) fn is_there(&self) -> bool {
         self.fd().is_some()
     }
 }

@@ -1,0 +1,460 @@
+//! The chardev study on a real QEMU: a virtio-serial driver over qtest, hosts on real descriptors, and
+//! management over QMP.
+
+use std::{
+    fs::File,
+    io::{self, Read, Seek, SeekFrom, Write},
+    os::unix::net::UnixStream,
+    path::PathBuf,
+    sync::{Arc, OnceLock},
+    time::{Duration, Instant},
+};
+
+use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
+use serde_json::json;
+use statusquo_model::studies::chardev::{
+    Study,
+    action::Action,
+    outcome::{Outcome, Reply, Seen},
+    state::Kind,
+};
+use tempfile::TempDir;
+
+use super::{
+    Qemu,
+    clock::Clock,
+    elements::{Elements, HEADER},
+    lines::environment,
+    machine::{self, Chardev, Machine},
+    qmp::Refusal,
+    serial::{Driver, Notice},
+};
+use crate::{
+    replay::{Factory, Fault, Observed, System},
+    systems::hosts::Host,
+    workdir,
+};
+
+/// How long something that is owed may be late.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// An element of the guest's where nothing is to be filled; a ring buffer holds one.
+const SMALL: u32 = 64;
+/// More than a second.
+const SECOND: Duration = Duration::from_millis(1100);
+/// Less than anything that is timed.
+const INSTANT: Duration = Duration::from_micros(1);
+
+/// Makes QEMUs for one scope.
+#[derive(Debug)]
+pub(super) struct QemuFactory {
+    qemu: Qemu,
+    kinds: &'static [Kind],
+    /// The study counts seconds: time stands still until one of them passes. Where it does not, each
+    /// step comes when all notices are out, all terminals were looked at, all sockets called again.
+    seconds: bool,
+}
+
+impl QemuFactory {
+    pub(super) fn factory(qemu: Qemu, study: &Study) -> Arc<dyn Factory<Study>> {
+        Arc::new(QemuFactory { qemu, kinds: study.kinds(), seconds: study.rules().rate_limit })
+    }
+}
+
+impl Factory<Study> for QemuFactory {
+    fn name(&self) -> String {
+        format!("QEMU {}", self.qemu.version())
+    }
+
+    fn start(&self) -> Result<Box<dyn System<Study>>, Fault> {
+        Ok(Box::new(Replayed::new(&self.qemu, self.kinds, self.seconds)?))
+    }
+}
+
+/// Bytes that one write on an empty unix socket takes, so that the next one is refused.
+fn capacity() -> io::Result<u32> {
+    static CAPACITY: OnceLock<u32> = OnceLock::new();
+    if let Some(capacity) = CAPACITY.get() {
+        return Ok(*capacity);
+    }
+    let (mut one, _other) = UnixStream::pair()?;
+    one.set_nonblocking(true)?;
+    let taken = one.write(&vec![0; 1 << 22])?;
+    Ok(*CAPACITY.get_or_init(|| taken as u32))
+}
+
+/// One machine with its guest, its hosts and its directory.
+struct Replayed {
+    machine: Machine,
+    driver: Driver,
+    ends: Vec<End>,
+    clock: Clock,
+    seconds: bool,
+    qemu: Qemu,
+    paths: u32,
+    /// What a socket holds.
+    capacity: u32,
+    dir: TempDir,
+    _root: Arc<TempDir>,
+}
+
+/// What is known of one chardev.
+struct End {
+    chardev: Chardev,
+    host: Host,
+    /// Bytes of a file that were counted.
+    stored: u64,
+    output: Elements,
+    input: Elements,
+    /// The host has read in this step.
+    has_read: bool,
+}
+
+impl End {
+    /// If QEMU has hung up: the host reads to the end, and is gone.
+    fn cut_off(&mut self, seen: &mut Seen) -> Result<(), Fault> {
+        if self.host.is_there() && self.host.is_cut_off() {
+            let mut bytes = Vec::new();
+            self.host.read(&mut bytes).map_err(environment)?;
+            self.host = Host::Gone;
+            seen.host_receives += self.output.count(&bytes)?;
+            seen.host_sees.push(false);
+        }
+        Ok(())
+    }
+}
+
+impl Replayed {
+    fn new(qemu: &Qemu, kinds: &[Kind], seconds: bool) -> Result<Self, Fault> {
+        let capacity = capacity().map_err(environment)?;
+        let root = workdir::root().map_err(environment)?;
+        let dir = TempDir::new_in(root.path()).map_err(environment)?;
+        machine::write_files(dir.path()).map_err(environment)?;
+        let clock = Clock::new(dir.path()).map_err(environment)?;
+        let ends: Vec<End> = (0..)
+            .zip(kinds)
+            .map(|(at, &kind)| End {
+                chardev: Chardev { kind, path: dir.path().join(format!("{at}")), plugged: true },
+                host: Host::Gone,
+                stored: 0,
+                output: Elements::default(),
+                input: Elements::default(),
+                has_read: false,
+            })
+            .collect();
+        let chardevs: Vec<Chardev> = ends.iter().map(|end| end.chardev.clone()).collect();
+        let machine = Machine::start(
+            qemu.binary(),
+            dir.path(),
+            "vm0",
+            &clock,
+            &chardevs,
+            SMALL as usize,
+            None,
+        )?;
+        let driver = Driver::new(kinds.len());
+        let (paths, qemu) = (kinds.len() as u32, qemu.clone());
+        Ok(Replayed {
+            machine,
+            driver,
+            ends,
+            clock,
+            seconds,
+            qemu,
+            paths,
+            capacity,
+            dir,
+            _root: root,
+        })
+    }
+
+    fn new_path(&mut self) -> PathBuf {
+        self.paths += 1;
+        self.dir.path().join(self.paths.to_string())
+    }
+
+    /// Lets what is timed happen, where the study does not count seconds.
+    fn let_time_pass(&mut self) -> Result<(), Fault> {
+        let by = if self.seconds { INSTANT } else { SECOND };
+        self.clock.advance(by).map_err(environment)?;
+        self.machine.barrier()
+    }
+
+    fn perform(&mut self, action: Action, seen: &mut Outcome) -> Result<(), Fault> {
+        let at = action.port().unwrap_or(0);
+        let Machine { qmp, qtest, .. } = &mut self.machine;
+        match action {
+            Action::Stop => qmp.expect("stop", json!({})).map(drop)?,
+            Action::Cont => qmp.expect("cont", json!({})).map(drop)?,
+            Action::SystemReset => {
+                qmp.expect("system_reset", json!({}))?;
+                qmp.wait_for("RESET", |_| true)?;
+                self.driver.machine_was_reset();
+            }
+            Action::DriverReset => self.driver.stop(qtest)?,
+            Action::SaveLoad => {
+                self.machine.silently("savevm here")?;
+                self.machine.silently("loadvm here")?;
+            }
+            Action::DriverInit => self.driver.start(qtest)?,
+            Action::PostControl => self.driver.give_control_back(qtest)?,
+            Action::WithholdControl => self.driver.keep_control(qtest)?,
+            Action::Query { .. } => {
+                let (name, frontend_open) = self.machine.query(at)?;
+                let connected = !name.starts_with("disconnected:");
+                seen.reply = Reply::Chardev { connected, frontend_open };
+            }
+            Action::Unplug { .. } => match self.machine.unplug(at)? {
+                Ok(()) => {
+                    self.ends[at].chardev.plugged = false;
+                    self.driver.forget_port(&mut self.machine.qtest, at)?;
+                }
+                Err(refusal) => seen.reply = reply(refusal)?,
+            },
+            Action::Plug { .. } => match self.machine.plug(at)? {
+                Ok(()) => self.ends[at].chardev.plugged = true,
+                Err(refusal) => seen.reply = reply(refusal)?,
+            },
+            Action::Change { to, .. } => {
+                let plugged = self.ends[at].chardev.plugged;
+                let to = Chardev { kind: to, path: self.new_path(), plugged };
+                match self.machine.change(at, &to, SMALL as usize)? {
+                    Ok(()) => {
+                        self.ends[at].chardev = to;
+                        self.ends[at].stored = 0;
+                    }
+                    Err(refusal) => seen.reply = reply(refusal)?,
+                }
+            }
+            Action::GuestOpen { .. } => self.driver.say_open(qtest, at, true)?,
+            Action::GuestClose { .. } => self.driver.say_open(qtest, at, false)?,
+            Action::GuestWrite { .. } => {
+                let end = &mut self.ends[at];
+                let len = match end.chardev.kind {
+                    Kind::Pty | Kind::Ring => SMALL,
+                    _ => self.capacity,
+                };
+                self.driver.write(qtest, at, end.output.header(len), len)?;
+            }
+            Action::GuestPost { .. } => self.driver.post(qtest, at)?,
+            Action::HostConnect { .. } => self.ends[at].host = self.connect(at)?,
+            Action::HostDisconnect { .. } => self.ends[at].host.leave().map_err(environment)?,
+            Action::HostHalfClose { .. } => {
+                self.ends[at].host.half_close().map_err(environment)?;
+            }
+            Action::HostWrite { .. } => {
+                let end = &mut self.ends[at];
+                let element = end.input.header(HEADER as u32);
+                end.host.write(&element).map_err(environment)?;
+            }
+            Action::HostRead { .. } => {
+                self.ends[at].has_read = false;
+                seen.reply = Reply::Nothing;
+            }
+            Action::Migrate { host, run } => self.migrate(host, run, seen)?,
+            Action::SecondPasses => {
+                self.clock.advance(Duration::from_secs(1)).map_err(environment)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A host for the chardev of `at`, after QEMU has seen it.
+    fn connect(&mut self, at: usize) -> Result<Host, Fault> {
+        let Chardev { kind, path, .. } = self.ends[at].chardev.clone();
+        let mut host = match kind {
+            Kind::Server => Host::connect(&path),
+            Kind::Client => Host::listen(&path),
+            _ => {
+                let (name, _) = self.machine.query(at)?;
+                Host::hold(name.trim_start_matches("pty:").as_ref())
+            }
+        }
+        .map_err(environment)?;
+        let start = Instant::now();
+        loop {
+            self.let_time_pass()?;
+            host.accept().map_err(environment)?;
+            let (name, _) = self.machine.query(at)?;
+            let connected = host.is_there() && !name.starts_with("disconnected:");
+            if connected || start.elapsed() > PATIENCE {
+                return Ok(host);
+            }
+        }
+    }
+
+    /// A new QEMU with new chardevs takes over; the guest's memory comes with the stream.
+    fn migrate(&mut self, host: bool, run: bool, seen: &mut Outcome) -> Result<(), Fault> {
+        for at in 0..self.ends.len() {
+            self.ends[at].chardev.path = self.new_path();
+            self.ends[at].stored = 0;
+        }
+        let name = format!("vm{}", self.paths);
+        let stream = self.new_path();
+        let chardevs: Vec<Chardev> = self.ends.iter().map(|end| end.chardev.clone()).collect();
+        let destination = Machine::start(
+            self.qemu.binary(),
+            self.dir.path(),
+            &name,
+            &self.clock,
+            &chardevs,
+            SMALL as usize,
+            Some(&stream),
+        )?;
+        let mut source = std::mem::replace(&mut self.machine, destination);
+        let mut hosts = Vec::new();
+        for at in 0..self.ends.len() {
+            if host && self.ends[at].chardev.kind.has_host() {
+                hosts.push((at, self.connect(at)?));
+            }
+        }
+        source.migrate(&stream)?;
+        self.machine.await_incoming()?;
+        // The source ends, and with it every connection.
+        drop(source);
+        for (at, end) in self.ends.iter_mut().enumerate() {
+            end.cut_off(seen.seen_mut(at))?;
+            end.host = Host::Gone;
+        }
+        for (at, host) in hosts {
+            self.ends[at].host = host;
+        }
+        if run {
+            self.machine.qmp.expect("cont", json!({}))?;
+        }
+        Ok(())
+    }
+
+    /// Adds what has happened since last looked.
+    fn observe(&mut self, action: Action, seen: &mut Outcome) -> Result<(), Fault> {
+        let runs = self.machine.runs()?;
+        for notice in self.driver.notices(&mut self.machine.qtest, runs)? {
+            match notice {
+                Notice::Announced(port) => seen.seen_mut(port as usize - 1).announced = true,
+                Notice::Host { port, connected } => {
+                    seen.seen_mut(port as usize - 1).guest_told.push(connected);
+                }
+            }
+        }
+        for event in self.machine.qmp.take_events() {
+            if event["event"] == "VSERPORT_CHANGE" {
+                let id = event["data"]["id"].as_str().unwrap_or_default();
+                let at = (0..self.ends.len()).find(|at| machine::device(*at) == id);
+                let open = event["data"]["open"].as_bool();
+                if let (Some(at), Some(open)) = (at, open) {
+                    seen.seen_mut(at).management_told.push(open);
+                }
+            }
+        }
+        for at in 0..self.ends.len() {
+            self.observe_end(at, action, seen)?;
+        }
+        Ok(())
+    }
+
+    fn observe_end(&mut self, at: usize, action: Action, seen: &mut Outcome) -> Result<(), Fault> {
+        if action == (Action::HostRead { port: at as u8 }) && !self.ends[at].has_read {
+            self.host_reads(at, seen)?;
+        }
+        let (completed, received) = self.driver.take_back(&mut self.machine.qtest, at)?;
+        // Bytes into the void: only the port knows whether it has let them through.
+        let void = self.ends[at].chardev.kind == Kind::Null
+            && completed > 0
+            && self.machine.port_has_host(at)?;
+        let end = &mut self.ends[at];
+        end.cut_off(seen.seen_mut(at))?;
+        let mut stored = if void { completed } else { 0 };
+        if end.chardev.kind == Kind::File {
+            let mut bytes = Vec::new();
+            let mut file = File::open(&end.chardev.path).map_err(environment)?;
+            file.seek(SeekFrom::Start(end.stored)).map_err(environment)?;
+            file.read_to_end(&mut bytes).map_err(environment)?;
+            stored += end.output.count(&bytes)?;
+            end.stored += bytes.len() as u64;
+        }
+        let seen = seen.seen_mut(at);
+        seen.completed += completed;
+        seen.stored += stored;
+        seen.guest_receives += end.input.count(&received)?;
+        Ok(())
+    }
+
+    /// The host reads what is there. QEMU stands still meanwhile: otherwise it would send on what has
+    /// waited, and the host might read that as well, or not.
+    fn host_reads(&mut self, at: usize, seen: &mut Outcome) -> Result<(), Fault> {
+        let mut bytes = Vec::new();
+        if self.ends[at].chardev.kind == Kind::Ring {
+            let arguments =
+                json!({ "device": machine::chardev(at), "size": SMALL, "format": "base64" });
+            let read = self.machine.qmp.expect("ringbuf-read", arguments)?;
+            let text = read.as_str().unwrap_or_default();
+            bytes = BASE64
+                .decode(text)
+                .map_err(|error| Fault::Garbage(format!("ringbuf-read: {error}: {text:?}")))?;
+        } else {
+            let host = &mut self.ends[at].host;
+            let read = self.machine.process.held_still(|| host.read(&mut bytes));
+            read.and_then(|read| read).map_err(environment)?;
+        }
+        let count = self.ends[at].output.count(&bytes)?;
+        if count > 0 {
+            self.ends[at].has_read = true;
+            seen.seen_mut(at).host_receives += count;
+            seen.reply = Reply::Ok;
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, action: Action, owed: &Outcome) -> Result<Outcome, Fault> {
+        let mut seen = Outcome::default();
+        self.let_time_pass()?;
+        self.perform(action, &mut seen)?;
+        let start = Instant::now();
+        self.let_time_pass()?;
+        loop {
+            self.observe(action, &mut seen)?;
+            if seen == *owed || start.elapsed() > PATIENCE {
+                break;
+            }
+            self.let_time_pass()?;
+        }
+        // And nothing more comes.
+        self.let_time_pass()?;
+        if let Action::HostRead { port } = action {
+            self.ends[usize::from(port)].has_read = true;
+        }
+        self.observe(action, &mut seen)?;
+        Ok(seen)
+    }
+}
+
+/// A refusal in the study's words.
+fn reply(refusal: Refusal) -> Result<Reply, Fault> {
+    let Refusal { class, description } = refusal;
+    if class == "DeviceNotFound" {
+        Ok(Reply::DeviceNotFound)
+    } else if description.starts_with("Duplicate device ID") {
+        Ok(Reply::DuplicateDevice)
+    } else if description == "Chardev user does not support chardev hotswap" {
+        Ok(Reply::HotswapNotSupported)
+    } else {
+        Err(Fault::Garbage(format!("an unknown refusal: {class}: {description}")))
+    }
+}
+
+impl System<Study> for Replayed {
+    fn apply(&mut self, action: Action, owed: &Outcome) -> Result<Observed<Study>, Fault> {
+        self.step(action, owed).map(Observed::Outcome).map_err(|fault| match fault {
+            // Give it a moment to be dead.
+            Fault::Died(how) => {
+                Fault::Died(self.machine.process.ended(Duration::from_secs(2)).unwrap_or(how))
+            }
+            fault => fault,
+        })
+    }
+}
+
+impl std::fmt::Debug for Replayed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Replayed").field("machine", &self.machine).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,274 @@
+//! One QEMU: its process, its two control sockets, and what management asks of it.
+
+use std::{
+    io,
+    os::unix::net::{UnixListener, UnixStream},
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use serde_json::{Value, json};
+use statusquo_model::studies::chardev::state::Kind;
+
+use super::{
+    clock::{self, Clock},
+    files,
+    lines::{DEADLINE, environment},
+    process::Process,
+    qmp::{Qmp, Refusal},
+    qtest::QTest,
+};
+use crate::replay::Fault;
+
+/// A port that no trace touches. It is there whatever is unplugged, so that `DEVICE_READY` is answered.
+const SPARE_PORT: u32 = 30;
+/// Round trips after which everything that was ready has been handled, and what that made ready too.
+const BARRIER: u32 = 3;
+
+/// What one chardev is started with.
+#[derive(Clone, Debug)]
+pub(super) struct Chardev {
+    pub(super) kind: Kind,
+    /// Where its socket or file is.
+    pub(super) path: PathBuf,
+    /// A port is plugged in that uses it.
+    pub(super) plugged: bool,
+}
+
+/// A running QEMU.
+#[derive(Debug)]
+pub(super) struct Machine {
+    pub(super) qmp: Qmp,
+    pub(super) qtest: QTest,
+    // Killed after the sockets are closed; it does not mind.
+    pub(super) process: Process,
+}
+
+/// The chardev of a port.
+pub(super) fn chardev(at: usize) -> String {
+    format!("c{at}")
+}
+
+/// The device of a port.
+pub(super) fn device(at: usize) -> String {
+    format!("p{at}")
+}
+
+/// What all machines of one trace share: written once into its directory.
+pub(super) fn write_files(dir: &Path) -> io::Result<()> {
+    std::fs::write(dir.join("firmware"), files::parked_firmware())?;
+    std::fs::write(dir.join("image"), files::empty_image())
+}
+
+impl Machine {
+    /// Starts one, stopped, and negotiates. `name` tells its files from those of others in `dir`.
+    pub(super) fn start(
+        binary: &Path,
+        dir: &Path,
+        name: &str,
+        clock: &Clock,
+        chardevs: &[Chardev],
+        ring_size: usize,
+        incoming: Option<&Path>,
+    ) -> Result<Self, Fault> {
+        let listen = |what: &str| {
+            let path = dir.join(format!("{name}.{what}"));
+            UnixListener::bind(&path).map(|listener| (listener, path))
+        };
+        let (qtest, qtest_path) = listen("qtest").map_err(environment)?;
+        let (qmp, qmp_path) = listen("qmp").map_err(environment)?;
+        let mut command = Process::command(binary);
+        command.args("-accel tcg -display none -nodefaults -machine pc -m 16 -S".split(' '));
+        command.arg("-bios").arg(dir.join("firmware"));
+        command.args(["-qtest-log", "/dev/null"]);
+        command.arg("-qtest").arg(format!("unix:{}", qtest_path.display()));
+        command.arg("-qmp").arg(format!("unix:{}", qmp_path.display()));
+        // For `savevm`. A destination opens it while the source still has it.
+        command.arg("-drive").arg(format!(
+            "if=none,id=snapshots,format=qcow2,cache=unsafe,file.locking=off,file.filename={}",
+            dir.join("image").display()
+        ));
+        // The older register layout: port accesses need no firmware.
+        command.arg("-device").arg(
+            "virtio-serial-pci,id=vser0,addr=04.0,ioeventfd=off,disable-legacy=off,disable-modern=on",
+        );
+        command.arg("-device").arg(format!("virtserialport,bus=vser0.0,nr={SPARE_PORT}"));
+        for (at, chardev) in chardevs.iter().enumerate() {
+            command.arg("-chardev").arg(option(at, chardev, ring_size)?);
+            if chardev.plugged {
+                command.arg("-device").arg(format!(
+                    "virtserialport,bus=vser0.0,nr={},chardev={},id={}",
+                    at + 1,
+                    self::chardev(at),
+                    device(at)
+                ));
+            }
+        }
+        if let Some(path) = incoming {
+            command.arg("-incoming").arg(format!("unix:{}", path.display()));
+        }
+        if let Some(library) = clock::library() {
+            clock.govern(&mut command, library);
+        }
+        let mut process = Process::spawn(command, dir.join(format!("{name}.errors")))
+            .map_err(|error| Fault::Environment(format!("start {}: {error}", binary.display())))?;
+        let qtest = QTest::new(accept(&qtest, &mut process)?);
+        let qmp = Qmp::new(accept(&qmp, &mut process)?)?;
+        Ok(Machine { qmp, qtest, process })
+    }
+
+    /// Waits until QEMU has handled all that has happened so far.
+    pub(super) fn barrier(&mut self) -> Result<(), Fault> {
+        (0..BARRIER).try_for_each(|_| self.qmp.expect("query-name", json!({})).map(drop))
+    }
+
+    /// What `query-chardev` says: the file name, and whether the front-end is open.
+    pub(super) fn query(&mut self, at: usize) -> Result<(String, bool), Fault> {
+        let all = self.qmp.expect("query-chardev", json!({}))?;
+        let found = all.as_array().into_iter().flatten().find(|one| one["label"] == chardev(at));
+        let parts = found.and_then(|one| {
+            Some((one["filename"].as_str()?.to_owned(), one["frontend-open"].as_bool()?))
+        });
+        parts.ok_or_else(|| Fault::Garbage(format!("query-chardev without {}", chardev(at))))
+    }
+
+    /// Does the port count its host as connected? Only `info qtree` tells.
+    pub(super) fn port_has_host(&mut self, at: usize) -> Result<bool, Fault> {
+        let tree = self.qmp.human("info qtree")?;
+        let port = format!("port {}, ", at + 1);
+        Ok(tree.lines().any(|line| line.contains(&port) && line.contains("host on")))
+    }
+
+    pub(super) fn runs(&mut self) -> Result<bool, Fault> {
+        Ok(self.status()? == "running")
+    }
+
+    pub(super) fn status(&mut self) -> Result<String, Fault> {
+        let status = self.qmp.expect("query-status", json!({}))?;
+        Ok(status["status"].as_str().unwrap_or_default().to_owned())
+    }
+
+    /// `device_del`, waited for.
+    pub(super) fn unplug(&mut self, at: usize) -> Result<Result<(), Refusal>, Fault> {
+        let id = device(at);
+        let asked = self.qmp.execute("device_del", json!({ "id": id }))?.map(drop);
+        if asked.is_ok() {
+            self.qmp.wait_for("DEVICE_DELETED", |data| data["device"] == *id)?;
+        }
+        Ok(asked)
+    }
+
+    pub(super) fn plug(&mut self, at: usize) -> Result<Result<(), Refusal>, Fault> {
+        let arguments = json!({
+            "driver": "virtserialport", "bus": "vser0.0", "nr": at + 1,
+            "chardev": chardev(at), "id": device(at),
+        });
+        Ok(self.qmp.execute("device_add", arguments)?.map(drop))
+    }
+
+    pub(super) fn change(
+        &mut self,
+        at: usize,
+        to: &Chardev,
+        ring_size: usize,
+    ) -> Result<Result<(), Refusal>, Fault> {
+        let arguments = json!({ "id": chardev(at), "backend": backend(to, ring_size)? });
+        Ok(self.qmp.execute("chardev-change", arguments)?.map(drop))
+    }
+
+    /// A command of the human monitor that prints nothing when it succeeds.
+    pub(super) fn silently(&mut self, line: &str) -> Result<(), Fault> {
+        match self.qmp.human(line)?.trim() {
+            "" => Ok(()),
+            error => Err(Fault::Garbage(format!("{line}: {error}"))),
+        }
+    }
+
+    /// Sends the machine to the QEMU that listens at `path`.
+    pub(super) fn migrate(&mut self, path: &Path) -> Result<(), Fault> {
+        let uri = format!("unix:{}", path.display());
+        self.qmp.expect("migrate", json!({ "uri": uri }))?;
+        let start = Instant::now();
+        loop {
+            let progress = self.qmp.expect("query-migrate", json!({}))?;
+            match progress["status"].as_str() {
+                Some("completed") => return Ok(()),
+                Some("failed" | "cancelled") => {
+                    return Err(Fault::Garbage(format!("migration: {progress}")));
+                }
+                _ if start.elapsed() > DEADLINE => return Err(Fault::Hang(DEADLINE)),
+                _ => std::thread::sleep(Duration::from_micros(500)),
+            }
+        }
+    }
+
+    /// Waits until the stream is loaded.
+    pub(super) fn await_incoming(&mut self) -> Result<(), Fault> {
+        let start = Instant::now();
+        while self.status()? == "inmigrate" {
+            if start.elapsed() > DEADLINE {
+                return Err(Fault::Hang(DEADLINE));
+            }
+            std::thread::sleep(Duration::from_micros(500));
+        }
+        Ok(())
+    }
+}
+
+/// QEMU calls us: no file has to be waited for.
+fn accept(listener: &UnixListener, process: &mut Process) -> Result<UnixStream, Fault> {
+    let start = Instant::now();
+    loop {
+        let mut fds = [PollFd::new(listener, PollFlags::IN)];
+        let moment = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
+        if poll(&mut fds, Some(&moment)).map_err(environment)? > 0 {
+            return listener.accept().map(|(stream, _)| stream).map_err(environment);
+        }
+        if let Some(how) = process.ended(Duration::ZERO) {
+            return Err(Fault::Environment(format!("QEMU ends while it starts: {how}")));
+        }
+        if start.elapsed() > DEADLINE {
+            return Err(Fault::Environment("QEMU does not come up".to_owned()));
+        }
+    }
+}
+
+fn not_here(kind: Kind) -> Fault {
+    let kind = statusquo_model::words::words(&kind);
+    Fault::Environment(format!("not drivable here: {kind} needs a SPICE server and client"))
+}
+
+fn option(at: usize, chardev: &Chardev, ring_size: usize) -> Result<String, Fault> {
+    let Chardev { kind, path, .. } = chardev;
+    let (id, path) = (self::chardev(at), path.display());
+    Ok(match kind {
+        Kind::Server => format!("socket,id={id},path={path},server=on,wait=off"),
+        Kind::Client => format!("socket,id={id},path={path},reconnect=1"),
+        Kind::Pty => format!("pty,id={id}"),
+        Kind::File => format!("file,id={id},path={path}"),
+        Kind::Null => format!("null,id={id}"),
+        Kind::Ring => format!("ringbuf,id={id},size={ring_size}"),
+        Kind::Agent => return Err(not_here(*kind)),
+    })
+}
+
+fn backend(chardev: &Chardev, ring_size: usize) -> Result<Value, Fault> {
+    let path = chardev.path.display().to_string();
+    let socket = |more: Value| {
+        let mut data = json!({ "addr": { "type": "unix", "data": { "path": path } } });
+        if let (Some(data), Some(more)) = (data.as_object_mut(), more.as_object()) {
+            data.extend(more.clone());
+        }
+        json!({ "type": "socket", "data": data })
+    };
+    Ok(match chardev.kind {
+        Kind::Server => socket(json!({ "server": true, "wait": false })),
+        Kind::Client => socket(json!({ "server": false, "reconnect": 1 })),
+        Kind::Pty => json!({ "type": "pty", "data": {} }),
+        Kind::File => json!({ "type": "file", "data": { "out": path } }),
+        Kind::Null => json!({ "type": "null", "data": {} }),
+        Kind::Ring => json!({ "type": "ringbuf", "data": { "size": ring_size } }),
+        Kind::Agent => return Err(not_here(chardev.kind)),
+    })
+}

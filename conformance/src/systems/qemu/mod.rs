@@ -1,0 +1,110 @@
+//! Real QEMU as a system: TCG, no guest, control over private sockets.
+//!
+//! [`machine`] starts one and speaks QMP and qtest with it; [`serial`] plays the guest's driver over
+//! [`virtio`]; [`clock`] makes its time stand still; [`chardev`] turns actions into all that and what
+//! happens into outcomes.
+//!
+//! Not drivable here: a SPICE agent's channel, which needs a SPICE server and client.
+
+mod chardev;
+mod clock;
+mod elements;
+mod files;
+mod lines;
+mod machine;
+mod process;
+mod qmp;
+mod qtest;
+mod serial;
+mod virtio;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use statusquo_model::studies::chardev::{Study, state::Kind};
+use tempfile::TempDir;
+
+use self::{
+    clock::Clock,
+    lines::environment,
+    machine::{Chardev, Machine},
+    serial::Driver,
+};
+use crate::{
+    replay::{Factory, Fault},
+    workdir,
+};
+
+/// The binary where none is named.
+pub const DEFAULT_BINARY: &str = "qemu-system-x86_64";
+
+/// A QEMU that was tried out.
+#[derive(Clone, Debug)]
+pub struct Qemu {
+    binary: PathBuf,
+    version: Arc<str>,
+}
+
+/// Why there is none.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("system qemu: {why}; on Debian: apt-get install qemu-system-x86 faketime")]
+pub struct Missing {
+    why: String,
+}
+
+impl Qemu {
+    /// Starts `binary` once, sets up a driver, and reads the version from the greeting.
+    pub fn find(binary: &Path) -> Result<Self, Missing> {
+        Self::try_out(binary).map_err(|why| Missing { why })
+    }
+
+    fn try_out(binary: &Path) -> Result<Self, String> {
+        let found = if binary.components().count() > 1 {
+            binary.exists().then(|| binary.to_owned())
+        } else {
+            let path = std::env::var_os("PATH").unwrap_or_default();
+            std::env::split_paths(&path).map(|dir| dir.join(binary)).find(|path| path.exists())
+        };
+        let binary = found.ok_or_else(|| format!("{} is not here", binary.display()))?;
+        if clock::library().is_none() {
+            return Err(
+                "libfaketime is not here, so that time cannot be made to stand still".to_owned()
+            );
+        }
+        let version = try_out(&binary).map_err(|fault| format!("{}: {fault}", binary.display()))?;
+        Ok(Qemu { binary, version: version.into() })
+    }
+
+    /// Where it is.
+    pub fn binary(&self) -> &Path {
+        &self.binary
+    }
+
+    /// What its greeting says.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// The system for one scope of the chardev study.
+    pub fn chardev(&self, study: &Study) -> Arc<dyn Factory<Study>> {
+        chardev::QemuFactory::factory(self.clone(), study)
+    }
+}
+
+/// Everything that a replay needs of it.
+fn try_out(binary: &Path) -> Result<String, Fault> {
+    let root = workdir::root().map_err(environment)?;
+    let dir = TempDir::new_in(root.path()).map_err(environment)?;
+    machine::write_files(dir.path()).map_err(environment)?;
+    let clock = Clock::new(dir.path()).map_err(environment)?;
+    let null = Chardev { kind: Kind::Null, path: PathBuf::new(), plugged: true };
+    let mut machine = Machine::start(binary, dir.path(), "vm", &clock, &[null], 64, None)?;
+    let mut driver = Driver::new(1);
+    driver.start(&mut machine.qtest)?;
+    if driver.notices(&mut machine.qtest, true)?.is_empty() {
+        return Err(Fault::Garbage("virtio-serial announces no port".to_owned()));
+    }
+    Ok(machine.qmp.version().to_owned())
+}

@@ -1,0 +1,86 @@
+//! A QEMU process that does not outlive its owner.
+
+use std::{
+    fs::{self, File},
+    io,
+    os::unix::process::ExitStatusExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
+
+/// Lines of standard error that are shown.
+const LAST_LINES: usize = 5;
+
+/// Killed and reaped when dropped; the kernel kills it if its owner dies first.
+#[derive(Debug)]
+pub(super) struct Process {
+    child: Child,
+    errors: PathBuf,
+}
+
+impl Process {
+    /// `command` under `setpriv`, which asks the kernel to end it with the thread that started it: what
+    /// `prctl` would do between fork and exec, where no safe code can run.
+    pub(super) fn command(binary: &Path) -> Command {
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "--"]).arg(binary);
+        command
+    }
+
+    pub(super) fn spawn(mut command: Command, errors: PathBuf) -> io::Result<Self> {
+        let file = File::create(&errors)?;
+        let child = command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file).spawn()?;
+        Ok(Process { child, errors })
+    }
+
+    /// How it ended, if it ends within `patience`.
+    pub(super) fn ended(&mut self, patience: Duration) -> Option<String> {
+        let start = Instant::now();
+        loop {
+            match self.child.try_wait() {
+                Ok(Some(status)) => return Some(self.obituary(status)),
+                Ok(None) if start.elapsed() < patience => {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                _ => return None,
+            }
+        }
+    }
+
+    fn obituary(&self, status: ExitStatus) -> String {
+        let how = match (status.signal(), status.code()) {
+            (Some(signal), _) => {
+                let name = signal_hook::low_level::signal_name(signal).unwrap_or("no name");
+                format!("signal {signal} ({name})")
+            }
+            (None, Some(code)) => format!("exit code {code}"),
+            (None, None) => "unknown".to_owned(),
+        };
+        let text = fs::read(&self.errors).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        let lines: Vec<&str> = text.lines().collect();
+        let last = &lines[lines.len().saturating_sub(LAST_LINES)..];
+        if last.is_empty() { how } else { format!("{how}; it said: {}", last.join(" | ")) }
+    }
+
+    /// Does something while the process stands still.
+    pub(super) fn held_still<T>(&self, what: impl FnOnce() -> T) -> io::Result<T> {
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, Signal::STOP)?;
+        waitpid(Some(pid), WaitOptions::UNTRACED)?;
+        let done = what();
+        kill_process(pid, Signal::CONT)?;
+        Ok(done)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended by itself: then there is nothing to kill, and still something to reap.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}

@@ -1,0 +1,115 @@
+//! The QEMU machine protocol, with the events that come between replies.
+
+use std::{collections::VecDeque, os::unix::net::UnixStream};
+
+use serde_json::{Value, json};
+
+use super::lines::Lines;
+use crate::replay::Fault;
+
+/// A client that has negotiated.
+#[derive(Debug)]
+pub(super) struct Qmp {
+    lines: Lines,
+    events: VecDeque<Value>,
+    version: String,
+}
+
+/// A command that QEMU refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Refusal {
+    pub(super) class: String,
+    pub(super) description: String,
+}
+
+impl Qmp {
+    pub(super) fn new(stream: UnixStream) -> Result<Self, Fault> {
+        let mut qmp =
+            Qmp { lines: Lines::new(stream), events: VecDeque::new(), version: String::new() };
+        let greeting = qmp.next()?;
+        let version = &greeting["QMP"]["version"];
+        let number = |part: &str| version["qemu"][part].as_u64();
+        let (Some(major), Some(minor), Some(micro)) =
+            (number("major"), number("minor"), number("micro"))
+        else {
+            return Err(Fault::Garbage(format!("no greeting of QMP's: {greeting}")));
+        };
+        let package = version["package"].as_str().unwrap_or_default();
+        qmp.version = format!("{major}.{minor}.{micro} {package}").trim_end().to_owned();
+        qmp.expect("qmp_capabilities", json!({}))?;
+        Ok(qmp)
+    }
+
+    /// The version in the greeting.
+    pub(super) fn version(&self) -> &str {
+        &self.version
+    }
+
+    fn next(&mut self) -> Result<Value, Fault> {
+        let line = self.lines.receive()?;
+        serde_json::from_str(&line).map_err(|error| Fault::Garbage(format!("QMP: {error}: {line}")))
+    }
+
+    /// One command: its result, or why it was refused.
+    pub(super) fn execute(
+        &mut self,
+        command: &str,
+        arguments: Value,
+    ) -> Result<Result<Value, Refusal>, Fault> {
+        self.lines.send(&json!({ "execute": command, "arguments": arguments }).to_string())?;
+        loop {
+            let mut answer = self.next()?;
+            if answer.get("event").is_some() {
+                self.events.push_back(answer);
+            } else if let Some(result) = answer.get_mut("return") {
+                return Ok(Ok(result.take()));
+            } else if let Some(error) = answer.get("error") {
+                let text = |key: &str| error[key].as_str().unwrap_or_default().to_owned();
+                return Ok(Err(Refusal { class: text("class"), description: text("desc") }));
+            } else {
+                return Err(Fault::Garbage(format!("QMP answers {answer} to {command}")));
+            }
+        }
+    }
+
+    /// One command that is not refused.
+    pub(super) fn expect(&mut self, command: &str, arguments: Value) -> Result<Value, Fault> {
+        self.execute(command, arguments)?.map_err(|Refusal { class, description }| {
+            Fault::Garbage(format!("{command} is refused: {class}: {description}"))
+        })
+    }
+
+    /// One command of the human monitor: what it prints.
+    pub(super) fn human(&mut self, line: &str) -> Result<String, Fault> {
+        let printed = self.expect("human-monitor-command", json!({ "command-line": line }))?;
+        Ok(printed.as_str().unwrap_or_default().to_owned())
+    }
+
+    /// What has come in between so far.
+    pub(super) fn take_events(&mut self) -> impl Iterator<Item = Value> + use<> {
+        std::mem::take(&mut self.events).into_iter()
+    }
+
+    /// Waits for an event, which is taken out; the others stay.
+    pub(super) fn wait_for(
+        &mut self,
+        name: &str,
+        matches: impl Fn(&Value) -> bool,
+    ) -> Result<(), Fault> {
+        loop {
+            let found = self
+                .events
+                .iter()
+                .position(|event| event["event"] == name && matches(&event["data"]));
+            if let Some(at) = found {
+                self.events.remove(at);
+                return Ok(());
+            }
+            let event = self.next()?;
+            if event.get("event").is_none() {
+                return Err(Fault::Garbage(format!("QMP says {event} unasked")));
+            }
+            self.events.push_back(event);
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! A legacy virtio PCI device, and the guest's side of its split rings (virtio 0.9.5).
+
+use super::qtest::QTest;
+use crate::replay::Fault;
+
+/// Configuration mechanism #1.
+const PCI_ADDRESS: u16 = 0xCF8;
+const PCI_DATA: u16 = 0xCFC;
+/// Where the device's registers are put.
+const IO: u16 = 0xC000;
+
+/// Slot 4, function 0 on bus 0.
+const SLOT: u32 = 4;
+/// Vendor 1af4, device 1003.
+const VIRTIO_CONSOLE: u32 = 0x1003_1AF4;
+
+const GUEST_FEATURES: u16 = IO + 4;
+const QUEUE_PFN: u16 = IO + 8;
+const QUEUE_NUM: u16 = IO + 12;
+const QUEUE_SELECT: u16 = IO + 14;
+const QUEUE_NOTIFY: u16 = IO + 16;
+const STATUS: u16 = IO + 18;
+
+/// Maps the registers: nothing runs that would have done it.
+pub(super) fn map(qtest: &mut QTest) -> Result<(), Fault> {
+    let select = |register: u32, qtest: &mut QTest| {
+        qtest.out32(PCI_ADDRESS, 0x8000_0000 | SLOT << 11 | register)
+    };
+    select(0, qtest)?;
+    let id = qtest.in32(PCI_DATA)?;
+    if id != VIRTIO_CONSOLE {
+        return Err(Fault::Garbage(format!("PCI slot {SLOT} has {id:#010x}, no virtio-serial")));
+    }
+    select(0x10, qtest)?;
+    qtest.out32(PCI_DATA, u32::from(IO) | 1)?;
+    select(4, qtest)?;
+    qtest.out16(PCI_DATA, 5) // I/O, bus master
+}
+
+pub(super) fn set_status(qtest: &mut QTest, status: u8) -> Result<(), Fault> {
+    qtest.out8(STATUS, status)
+}
+
+pub(super) fn set_features(qtest: &mut QTest, features: u32) -> Result<(), Fault> {
+    qtest.out32(GUEST_FEATURES, features)
+}
+
+/// The guest's side of one ring. Descriptors are used in turn: there are never many under way, and one
+/// that the device does not give back is not missed.
+#[derive(Clone, Debug)]
+pub(super) struct Queue {
+    index: u16,
+    num: u16,
+    base: u64,
+    offered: u16,
+    used: u16,
+}
+
+/// Bytes that each queue may have, rings and all.
+pub(super) const QUEUE_BYTES: u64 = 0x2000;
+const USED: u64 = 0x1000;
+/// The device writes into the buffer.
+const WRITE: u16 = 2;
+
+impl Queue {
+    pub(super) fn set_up(qtest: &mut QTest, index: u16, base: u64) -> Result<Self, Fault> {
+        qtest.out16(QUEUE_SELECT, index)?;
+        let num = qtest.in16(QUEUE_NUM)?;
+        if !matches!(num, 8..=128) {
+            return Err(Fault::Garbage(format!("queue {index} has {num} entries")));
+        }
+        qtest.zero(base, QUEUE_BYTES)?;
+        qtest.out32(QUEUE_PFN, (base >> 12) as u32)?;
+        Ok(Queue { index, num, base, offered: 0, used: 0 })
+    }
+
+    /// Offers a buffer without saying so.
+    pub(super) fn offer(
+        &mut self,
+        qtest: &mut QTest,
+        address: u64,
+        len: u32,
+        device_writes: bool,
+    ) -> Result<(), Fault> {
+        let descriptor = self.offered % self.num;
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&address.to_le_bytes());
+        bytes[8..12].copy_from_slice(&len.to_le_bytes());
+        bytes[12..14].copy_from_slice(&(if device_writes { WRITE } else { 0 }).to_le_bytes());
+        qtest.write(self.base + 16 * u64::from(descriptor), &bytes)?;
+        qtest.write(self.avail() + 4 + 2 * u64::from(descriptor), &descriptor.to_le_bytes())?;
+        self.offered = self.offered.wrapping_add(1);
+        qtest.write(self.avail() + 2, &self.offered.to_le_bytes())
+    }
+
+    pub(super) fn notify(&self, qtest: &mut QTest) -> Result<(), Fault> {
+        qtest.out16(QUEUE_NOTIFY, self.index)
+    }
+
+    /// The next buffer that came back: its descriptor, and how much is in it.
+    pub(super) fn take_used(&mut self, qtest: &mut QTest) -> Result<Option<(u16, u32)>, Fault> {
+        let index = u16::from_le_bytes(qtest.read(self.base + USED + 2)?);
+        if index == self.used {
+            return Ok(None);
+        }
+        let at = self.base + USED + 4 + 8 * u64::from(self.used % self.num);
+        let [a, b, c, d, len @ ..] = qtest.read::<8>(at)?;
+        self.used = self.used.wrapping_add(1);
+        let descriptor = u32::from_le_bytes([a, b, c, d]);
+        match u16::try_from(descriptor) {
+            Ok(descriptor) if descriptor < self.num => {
+                Ok(Some((descriptor, u32::from_le_bytes(len))))
+            }
+            _ => Err(Fault::Garbage(format!("queue {}: descriptor {descriptor}", self.index))),
+        }
+    }
+
+    /// Takes back what was offered and not used, as if it had not been offered. It holds for a device
+    /// that looks at the index again before it takes a buffer.
+    pub(super) fn withdraw(&mut self, qtest: &mut QTest) -> Result<(), Fault> {
+        self.offered = self.used;
+        qtest.write(self.avail() + 2, &self.offered.to_le_bytes())
+    }
+
+    /// Forgets what is under way: the device has dropped it.
+    pub(super) fn forget(&mut self, qtest: &mut QTest) -> Result<(), Fault> {
+        self.used = u16::from_le_bytes(qtest.read(self.base + USED + 2)?);
+        Ok(())
+    }
+
+    /// Which descriptor the next buffer gets.
+    pub(super) fn next(&self) -> u16 {
+        self.offered % self.num
+    }
+
+    /// Offered and not come back.
+    pub(super) fn under_way(&self) -> u16 {
+        self.offered.wrapping_sub(self.used)
+    }
+
+    fn avail(&self) -> u64 {
+        self.base + 16 * u64::from(self.num)
+    }
+}
