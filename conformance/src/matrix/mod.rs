@@ -1,7 +1,9 @@
 //! A study's own table, beside the matrix of designs and properties that every study has.
 
+mod freeze;
 mod usb;
 
+pub use self::freeze::FreezeMatrix;
 pub use self::usb::{UsbMatrix, claims_table, ends_table, generations_table, grids};
 
 use crate::cli::Format;
@@ -24,6 +26,13 @@ pub struct Wanted {
     /// With --matrix: only cells with this value; repeat for more
     #[arg(long = "where", requires = "matrix", value_name = "KEY=VALUE", value_parser = condition)]
     pub conditions: Vec<(String, String)>,
+}
+
+impl Wanted {
+    /// Nothing was chosen.
+    fn is_everything(&self) -> bool {
+        !self.upgraded && !self.all_builds && self.conditions.is_empty()
+    }
 }
 
 fn condition(text: &str) -> Result<(String, String), String> {
