@@ -6,6 +6,7 @@
 //! - [`Device`], [`Class`], [`Address`], [`Machine`]: typed views.
 //! - [`Domain::post_parse`], [`Domain::assign_addresses`], [`Domain::assign_aliases`]: what libvirt adds to a
 //!   definition, in the order in which it does.
+//! - [`command_line`]: QEMU's arguments for a definition; [`Domain::plug`]: what QEMU is asked for one more device.
 //!
 //! ```
 //! use statusquo_vmm::domain::{Class, Domain};
@@ -25,9 +26,11 @@ mod address;
 mod addresses;
 mod alias;
 mod class;
+pub mod command_line;
 mod device;
 mod error;
 mod machine;
+mod plug;
 mod post_parse;
 pub mod tree;
 
@@ -39,6 +42,7 @@ pub use class::Class;
 pub use device::Device;
 pub use error::{Error, Problem};
 pub use machine::Machine;
+pub use plug::{Plugged, hotplug_device};
 use tree::{Document, Limits, NodeId};
 
 /// A domain's definition.
