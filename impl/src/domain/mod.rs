@@ -4,6 +4,7 @@
 //!
 //! - [`tree`]: an XML tree that loses nothing.
 //! - [`Device`], [`Class`], [`Address`], [`Machine`]: typed views.
+//! - [`Domain::lookup`]: which device is meant, by a name or by a description.
 //! - [`Domain::post_parse`], [`Domain::assign_addresses`], [`Domain::assign_aliases`]: what libvirt adds to a
 //!   definition, in the order in which it does.
 //! - [`command_line`]: QEMU's arguments for a definition; [`Domain::plug`]: what QEMU is asked for one more device.
@@ -29,6 +30,7 @@ mod class;
 pub mod command_line;
 mod device;
 mod error;
+mod lookup;
 mod machine;
 mod plug;
 mod post_parse;
@@ -41,6 +43,7 @@ pub use alias::is_user_alias;
 pub use class::Class;
 pub use device::Device;
 pub use error::{Error, Problem};
+pub use lookup::{Fixed, LookupError, Name, Place};
 pub use machine::Machine;
 pub use plug::{Plugged, hotplug_device};
 use tree::{Document, Limits, NodeId};

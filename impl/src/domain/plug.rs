@@ -76,9 +76,7 @@ pub fn hotplug_device(device: Device<'_>) -> Result<hotplug::Device, Error> {
     can_be_plugged(device)?;
     let parts = command_line::parts(device)?;
     let alias = device.alias().unwrap_or_default().into_owned();
-    let unsupported = |what: &str| {
-        device.error(Problem::Unsupported(format!("plugging {what}")))
-    };
+    let unsupported = |what: &str| device.error(Problem::Unsupported(format!("plugging {what}")));
     let Parts { backends, frontend: Some(mut frontend), others } = parts else {
         return Err(unsupported("a device that is part of the machine"));
     };
