@@ -233,9 +233,9 @@ impl Cli {
             (_, Reply::Defined { domain }) => print(&format!("defined {domain}")),
             (_, Reply::Attached { alias }) => print(&format!("attached {alias}")),
             (_, Reply::Detached { alias }) => print(&format!("detached {alias}")),
-            (_, Reply::UnplugRequested { alias }) => {
-                print(&format!("the guest was asked to let go of {alias}; an event tells when it has"))
-            }
+            (_, Reply::UnplugRequested { alias }) => print(&format!(
+                "the guest was asked to let go of {alias}; an event tells when it has"
+            )),
             _ => Ok(()),
         }
     }
@@ -247,7 +247,9 @@ fn print(text: &str) -> Result<(), Failure> {
     let end = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
     let written = out.write_all(text.as_bytes()).and_then(|()| out.write_all(end.as_bytes()));
     match written.and_then(|()| out.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => failure(1, format!("print: {error}")),
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            failure(1, format!("print: {error}"))
+        }
         _ => Ok(()),
     }
 }

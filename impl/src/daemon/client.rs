@@ -79,7 +79,8 @@ impl Client {
         match self.stream.read(&mut chunk) {
             Ok(0) => self.gone = true,
             Ok(count) => self.lines.push(&chunk[..count]),
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+            Err(error)
+                if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
             Err(_) => self.gone = true,
         }
     }

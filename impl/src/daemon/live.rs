@@ -2,9 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::devices::describe;
 use crate::{
-    domain::{Domain, Error, tree::NodeId},
+    domain::{Domain, Error, hotplug_device, tree::NodeId},
     hotplug::{Device, Record, StatusFile},
     status::{Facts, Status, Store, StoreError},
 };
@@ -127,19 +126,22 @@ fn add(domain: &mut Domain, device: &Device) -> Result<(), Error> {
 
 fn node_of(domain: &Domain, alias: &str) -> Option<NodeId> {
     let mut devices = domain.devices();
-    devices.find(|device| device.alias().is_some_and(|name| name == alias)).map(|device| device.node)
+    devices
+        .find(|device| device.alias().is_some_and(|name| name == alias))
+        .map(|device| device.node)
 }
 
-/// What a status says of the devices that QEMU has by id.
+/// What a status says of the devices that can be plugged.
 ///
-/// A device that is not understood stays in the document and is left alone: an older daemon must not take away
-/// what a newer one has plugged.
+/// Others stay in the document and are left alone, also those that are not understood: an older daemon must not take
+/// away what a newer one has plugged.
 fn record_of(status: &Status) -> Record {
     let domain = status.domain();
-    let devices = domain.devices().filter_map(|device| match describe(domain, device.node) {
-        Ok(device) => device.filter(|device| !device.alias.is_empty()),
+    let devices = domain.devices().filter_map(|device| match hotplug_device(device) {
+        Ok(device) if !device.alias.is_empty() => Some(device),
+        Ok(_) => None,
         Err(error) => {
-            tracing::warn!("a device is left alone: {error}");
+            tracing::debug!("a device is left alone: {error}");
             None
         }
     });
@@ -147,13 +149,16 @@ fn record_of(status: &Status) -> Record {
     let intents = intents.flat_map(|intent| status.document().children(intent));
     let intents = intents.filter_map(|node| {
         let mut domain = domain.clone();
-        let described = domain
-            .add_device(&status.document().fragment(node))
-            .and_then(|node| describe(&domain, node));
-        described.unwrap_or_else(|error| {
-            tracing::warn!("an intent is left alone: {error}");
-            None
-        })
+        let added = domain.add_device(&status.document().fragment(node));
+        let device = added.map(|node| domain.device(node).map(hotplug_device));
+        match device {
+            Ok(Some(Ok(device))) => Some(device),
+            Ok(Some(Err(error))) | Err(error) => {
+                tracing::warn!("an intent is left alone: {error}");
+                None
+            }
+            Ok(None) => None,
+        }
     });
     Record { devices: devices.collect(), intents: intents.collect() }
 }

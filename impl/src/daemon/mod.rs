@@ -4,7 +4,7 @@
 //! - [`control`]: the words of its socket; [`client`]: the buffers of one connection.
 //! - [`server`]: one event loop for all clients; nothing in it waits.
 //! - [`guest`]: one thread for each domain, in which monitor, disk and QEMU may take their time.
-//! - [`start`], [`live`], [`devices`]: command line, status file, and what QEMU is asked for a device.
+//! - [`start`], [`live`]: a start that no kill undoes, and the status file.
 //! - [`places`]: directories and the lock; [`boundary`]: where a test may let a kill fall.
 //!
 //! Why one loop and these threads: docs/decisions/0009-daemon.md. A walk through: docs/guide/daemon.md.
@@ -13,7 +13,6 @@ mod boundary;
 pub mod cli;
 mod client;
 pub mod control;
-mod devices;
 mod guest;
 mod live;
 mod places;

@@ -113,7 +113,8 @@ impl Server {
         let mut found: BTreeMap<String, Found> = BTreeMap::new();
         let entry = |name: String| (name, Found { definition: None, status: None });
         for (name, text) in texts(&places.definitions(), ".xml").map_err(DaemonError::Io)? {
-            match text.map_err(|error| error.to_string()).and_then(|text| definition(&name, &text)) {
+            match text.map_err(|error| error.to_string()).and_then(|text| definition(&name, &text))
+            {
                 Ok(definition) => {
                     found.insert(name, Found { definition: Some(definition), status: None });
                 }
@@ -146,7 +147,12 @@ impl Server {
     }
 
     /// Starts the thread of a domain; its first order is there before it looks.
-    fn add(&mut self, name: String, found: Found, first: Option<(Asker, Request)>) -> io::Result<()> {
+    fn add(
+        &mut self,
+        name: String,
+        found: Found,
+        first: Option<(Asker, Request)>,
+    ) -> io::Result<()> {
         let (orders, receiver) = mpsc::channel();
         let owed = first.iter().map(|(from, _)| *from).collect();
         if let Some((from, request)) = first {
@@ -371,7 +377,10 @@ impl Server {
     fn forget(&mut self, name: &str) {
         let Some(guest) = self.guests.remove(name) else { return };
         if guest.thread.is_some_and(|thread| thread.join().is_err()) {
-            tracing::error!(domain = name, "its thread has failed; the guest goes on, restart the daemon");
+            tracing::error!(
+                domain = name,
+                "its thread has failed; the guest goes on, restart the daemon"
+            );
         }
         for asker in guest.owed {
             if let Some(client) = self.clients.get_mut(&asker.client) {
