@@ -5,7 +5,10 @@ use std::sync::Arc;
 use statusquo_model::{
     catalogue::{self, UnknownName},
     family::{Design, Family, Role, Scope, Status},
-    studies::{chardev::Chardev, freeze::Freeze, hostdev::Hostdev, restart::Restart, usb::Usb},
+    studies::{
+        chardev::Chardev, freeze::Freeze, hostdev::Hostdev, pci_root::PciRoot, restart::Restart,
+        usb::Usb,
+    },
     study::Study,
 };
 
@@ -54,6 +57,12 @@ pub trait Replayable: Family {
     }
 }
 
+impl Replayable for PciRoot {
+    fn matrix() -> Option<&'static dyn Matrix> {
+        Some(&crate::matrix::PciRootMatrix)
+    }
+}
+
 impl Replayable for Usb {
     fn matrix() -> Option<&'static dyn Matrix> {
         Some(&crate::matrix::UsbMatrix)
@@ -90,6 +99,7 @@ pub fn visit<V: Visitor>(name: &str, visitor: V) -> Result<V::Output, UnknownNam
     match name {
         Chardev::NAME => Ok(visitor.visit::<Chardev>()),
         Restart::NAME => Ok(visitor.visit::<Restart>()),
+        PciRoot::NAME => Ok(visitor.visit::<PciRoot>()),
         Usb::NAME => Ok(visitor.visit::<Usb>()),
         Hostdev::NAME => Ok(visitor.visit::<Hostdev>()),
         Freeze::NAME => Ok(visitor.visit::<Freeze>()),

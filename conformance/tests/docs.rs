@@ -225,17 +225,49 @@ fn the_figures_of_the_essay() {
         "freeze.md",
         &[
             format!("12 edges with 3 or 4 operators each are {all} policies"),
-            format!("{} of them keep BOOT and ADOPT-NEW", of("plain", "changing", &["BOOT", "ADOPT-NEW"])),
+            format!(
+                "{} of them keep BOOT and ADOPT-NEW",
+                of("plain", "changing", &["BOOT", "ADOPT-NEW"])
+            ),
             format!("{} keep PURE and BOOT", of("plain", "changing", &["PURE", "BOOT"])),
             format!("{} keep BOOT and ADOPT-OLD", of("plain", "changing", &["BOOT", "ADOPT-OLD"])),
-            format!("{} keep PURE, BOOT and ADOPT-NEW", of("plain", "changing", &["PURE", "BOOT", "ADOPT-NEW"])),
+            format!(
+                "{} keep PURE, BOOT and ADOPT-NEW",
+                of("plain", "changing", &["PURE", "BOOT", "ADOPT-NEW"])
+            ),
             format!("{} keep MIG and OLDACC", of("plain", "changing", &["MIG", "OLDACC"])),
-            format!("{} keep MIG, ADOPT-NEW and OLDACC", of("plain", "changing", &["MIG", "ADOPT-NEW", "OLDACC"])),
-            format!("{} keep MIG, RESTART, BOOT, ADOPT-NEW and OLDACC-KNOWN", of("plain", "changing", &["MIG", "RESTART", "BOOT", "ADOPT-NEW", "OLDACC-KNOWN"])),
-            format!("{} keep PURE, OBEYED, RESOLVED, ADOPT-NEW, NOLEAK and KEPT", of("plain", "changing", &["PURE", "OBEYED", "RESOLVED", "ADOPT-NEW", "NOLEAK", "KEPT"])),
-            format!("{} plain policies and {} with provenance satisfy all that is not a contradiction", joint("plain"), joint("provenance")),
-            format!("{} conflicts without provenance, {} with it", theory.answers("plain", "changing").conflicts().len(), theory.answers("provenance", "changing").conflicts().len()),
-            format!("of {} policies of a small space, {} keep BOOT and ADOPT-NEW and {} keep PURE and BOOT", theory.answers("small", "changing").space.len(), of("small", "changing", &["BOOT", "ADOPT-NEW"]), of("small", "changing", &["PURE", "BOOT"])),
+            format!(
+                "{} keep MIG, ADOPT-NEW and OLDACC",
+                of("plain", "changing", &["MIG", "ADOPT-NEW", "OLDACC"])
+            ),
+            format!(
+                "{} keep MIG, RESTART, BOOT, ADOPT-NEW and OLDACC-KNOWN",
+                of("plain", "changing", &["MIG", "RESTART", "BOOT", "ADOPT-NEW", "OLDACC-KNOWN"])
+            ),
+            format!(
+                "{} keep PURE, OBEYED, RESOLVED, ADOPT-NEW, NOLEAK and KEPT",
+                of(
+                    "plain",
+                    "changing",
+                    &["PURE", "OBEYED", "RESOLVED", "ADOPT-NEW", "NOLEAK", "KEPT"]
+                )
+            ),
+            format!(
+                "{} plain policies and {} with provenance satisfy all that is not a contradiction",
+                joint("plain"),
+                joint("provenance")
+            ),
+            format!(
+                "{} conflicts without provenance, {} with it",
+                theory.answers("plain", "changing").conflicts().len(),
+                theory.answers("provenance", "changing").conflicts().len()
+            ),
+            format!(
+                "of {} policies of a small space, {} keep BOOT and ADOPT-NEW and {} keep PURE and BOOT",
+                theory.answers("small", "changing").space.len(),
+                of("small", "changing", &["BOOT", "ADOPT-NEW"]),
+                of("small", "changing", &["PURE", "BOOT"])
+            ),
         ],
     );
     theory.answers("plain", "changing").each(|ops, satisfied| {
@@ -244,7 +276,9 @@ fn the_figures_of_the_essay() {
     });
     // Releases, commits and code stand in ticks; years and decisions are years and decisions.
     let prose: String = rest.split('`').step_by(2).collect();
-    let prose = prose.replace("2016", "").replace("2017", "").replace("2023", "").replace("0017", "");
-    let left: Vec<&str> = prose.lines().filter(|line| line.contains(|c: char| c.is_ascii_digit())).collect();
+    let prose =
+        prose.replace("2016", "").replace("2017", "").replace("2023", "").replace("0017", "");
+    let left: Vec<&str> =
+        prose.lines().filter(|line| line.contains(|c: char| c.is_ascii_digit())).collect();
     assert!(left.is_empty(), "figures that nobody computes: {left:#?}");
 }

@@ -5,7 +5,9 @@ use std::num::NonZeroUsize;
 use statusquo_model::{
     family::{Family, Role},
     second_opinion::{self, Disagreement},
-    studies::{chardev::Chardev, restart::Restart},
+    studies::{
+        chardev::Chardev, freeze::Freeze, hostdev::Hostdev, pci_root::PciRoot, restart::Restart,
+    },
 };
 
 fn agree<F: Family>(properties: usize) {
@@ -26,6 +28,21 @@ fn chardev() {
 #[test]
 fn restart() {
     agree::<Restart>(6);
+}
+
+#[test]
+fn pci_root() {
+    agree::<PciRoot>(1);
+}
+
+#[test]
+fn hostdev() {
+    agree::<Hostdev>(3);
+}
+
+#[test]
+fn freeze() {
+    agree::<Freeze>(2);
 }
 
 #[test]

@@ -1,10 +1,14 @@
 //! A study's own table, beside the matrix of designs and properties that every study has.
 
 mod freeze;
+mod pci_root;
 mod usb;
 
-pub use self::freeze::FreezeMatrix;
-pub use self::usb::{UsbMatrix, claims_table, ends_table, generations_table, grids};
+pub use self::{
+    freeze::FreezeMatrix,
+    pci_root::{PciRootMatrix, refusals_table, tally_table},
+    usb::{UsbMatrix, claims_table, ends_table, generations_table, grids},
+};
 
 use crate::cli::Format;
 

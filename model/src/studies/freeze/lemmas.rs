@@ -378,7 +378,12 @@ impl Theory {
             count("the status file does not: RESTART", answers, status(false), restart),
             count("the migratable text carries it too: RESTART and MIG", answers, both(true), mig),
             count("the migratable text does not: RESTART and MIG", answers, both(false), mig),
-            count("decided by the run, shown in the dump, and kept on disk: NOLEAK", answers, shown, no_leak),
+            count(
+                "decided by the run, shown in the dump, and kept on disk: NOLEAK",
+                answers,
+                shown,
+                no_leak,
+            ),
         ];
         Lemma {
             name: "scope",
@@ -562,7 +567,10 @@ impl Theory {
             says: "With the origin of every value on record, everything can be had together that is not a contradiction; without, not as soon as a default changes",
             holds,
             counts,
-            witnesses: designs(&[("ours", "changing", "ADOPT-OLD"), ("ours", "changing", "OLDACC")]),
+            witnesses: designs(&[
+                ("ours", "changing", "ADOPT-OLD"),
+                ("ours", "changing", "OLDACC"),
+            ]),
         }
     }
 }
