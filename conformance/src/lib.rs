@@ -2,10 +2,12 @@
 //!
 //! - [`trace`]: runs on disk; [`generate`]: suites with a criterion, counted; [`replay`]: runs on
 //!   systems, with divergences minimised and explained; [`systems`]: what to replay on.
+//! - [`adapter`]: is a program a proper system?
 //! - [`studies`]: every study with its systems. [`report`]: matrices and traces for readers.
 //! - [`matrix`]: a study's own table, where it has one.
 //! - [`cli`]: the command line; [`workdir`]: what is left on disk, and removed.
 
+pub mod adapter;
 pub mod cli;
 pub mod generate;
 pub mod matrix;

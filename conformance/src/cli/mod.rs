@@ -1,9 +1,11 @@
 //! The command line.
 
+mod adapter;
 mod budget;
 mod check;
 mod compare;
 mod doctor;
+mod exec;
 mod explore;
 mod findings;
 mod generate;
@@ -12,10 +14,15 @@ mod verify;
 
 use std::{io, num::NonZeroUsize, path::PathBuf};
 
-use crate::workdir;
+use anyhow::Context;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 pub use self::budget::Budgets;
+use crate::{
+    report,
+    systems::real::{self, REQUIRE},
+    workdir,
+};
 
 /// Check the designs of VM stacks, compare them, and replay their behaviour on the real thing.
 #[derive(Debug, Parser)]
@@ -96,6 +103,7 @@ enum Command {
     #[command(after_help = "Examples:
   statusquo replay chardev                                  the suite of ours, on our implementation
   statusquo replay server.jsonl --system vmm
+  statusquo replay chardev --scope null --exec './adapter.py --verbose'
   statusquo replay chardev --system model --on qemu-7.2     must diverge: the designs differ")]
     Replay(replay::Replay),
     /// Serve stateright's Explorer for a design, on loopback, until interrupted
@@ -107,6 +115,8 @@ enum Command {
         after_help = "Examples:\n  statusquo findings\n  statusquo findings restart --against libvirt --property 'guest is lost'"
     )]
     Findings(findings::Findings),
+    /// Put a program that speaks the adapter protocol to the test
+    Adapter(adapter::Adapter),
     /// Say which real systems are here, which versions, and how to install what is missing
     Doctor(doctor::Doctor),
     /// Print a completion script for a shell
@@ -185,12 +195,31 @@ pub fn code_of(error: &anyhow::Error) -> u8 {
     if unfinished { Ended::Incomplete.code() } else { 2 }
 }
 
+impl Cli {
+    /// Is what is printed read by a program?
+    pub fn json(&self) -> bool {
+        self.common.json()
+    }
+}
+
+/// Tells programs, too, that and why a command failed.
+pub fn print_error(error: &anyhow::Error) -> anyhow::Result<()> {
+    print_json(&serde_json::json!({
+        "version": report::VERSION, "error": format!("{error:#}"), "exit-code": code_of(error),
+    }))
+}
+
 /// Runs one command. What an error means for the exit code, [`code_of`] says.
 pub fn run(cli: Cli) -> anyhow::Result<Ended> {
     let Cli { command, common } = cli;
     // Systems share it from the first to the last.
     let _dir = match command {
-        Command::Verify(_) | Command::Replay(_) | Command::Findings(_) => Some(workdir::root()?),
+        Command::Verify(_) | Command::Replay(_) | Command::Findings(_) => {
+            let dir = workdir::root()?;
+            missing_but_required()?;
+            Some(dir)
+        }
+        Command::Adapter(_) | Command::Doctor(_) => Some(workdir::root()?),
         _ => None,
     };
     match command {
@@ -201,12 +230,23 @@ pub fn run(cli: Cli) -> anyhow::Result<Ended> {
         Command::Replay(replay) => replay.run(&common),
         Command::Explore(explore) => explore.run(&common),
         Command::Findings(findings) => findings.run(&common),
+        Command::Adapter(adapter) => adapter.run(&common),
         Command::Doctor(doctor) => doctor.run(&common),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "statusquo", &mut io::stdout());
             Ok(Ended::AsExpected)
         }
     }
+}
+
+/// Nothing is as expected where somebody insists on a system that is not here.
+fn missing_but_required() -> anyhow::Result<()> {
+    for real in real::required().context(REQUIRE)? {
+        if let Err(why) = real.find() {
+            return Err(Missing(format!("{REQUIRE} asks for {}: {why}", real.name())).into());
+        }
+    }
+    Ok(())
 }
 
 /// Prints to standard output; the reader may have gone.
