@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 /// The guest's end of the port, and the machine that it is in.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Port {
+pub(crate) struct Port {
     running: bool,
     launched: bool,
     driver: bool,
@@ -21,7 +21,7 @@ pub struct Port {
 }
 
 /// What is answered, or why nothing can be.
-pub type Answer = Result<Value, String>;
+pub(crate) type Answer = Result<Value, String>;
 
 impl Port {
     fn act(&mut self, verb: &str, of: &Value) -> Answer {
@@ -76,7 +76,7 @@ impl Port {
     ///
     /// # Errors
     /// What is said to whoever asks for what there is not.
-    pub fn answer(&mut self, request: &Value) -> Answer {
+    pub(crate) fn answer(&mut self, request: &Value) -> Answer {
         let yes = |flag| if flag { "yes" } else { "no" };
         if let Some(of) = request.get("reset") {
             if (&of["study"], &of["scope"]) != (&json!("chardev"), &json!("null")) {
@@ -104,7 +104,7 @@ impl Port {
 ///
 /// # Errors
 /// When nobody listens.
-pub fn serve(
+pub(crate) fn serve(
     requests: impl BufRead,
     mut answers: impl Write,
     mut answer: impl FnMut(&Value) -> Answer,

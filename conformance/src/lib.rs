@@ -5,6 +5,7 @@
 //! - [`adapter`]: is a program a proper system?
 //! - [`studies`]: every study with its systems. [`report`]: matrices and traces for readers.
 //! - [`matrix`]: a study's own table, where it has one.
+//! - [`validate`]: is the log of a real run a run of the model?
 //! - [`cli`]: the command line; [`workdir`]: what is left on disk, and removed.
 
 pub mod adapter;
@@ -16,4 +17,5 @@ pub mod report;
 pub mod studies;
 pub mod systems;
 pub mod trace;
+pub mod validate;
 pub mod workdir;

@@ -152,7 +152,9 @@ fn json_is_as_its_schema_says() {
         serde_json::from_str(include_str!("../schema/report.schema.json")).unwrap();
     let validator = jsonschema::validator_for(&schema).unwrap();
     let dir = tempfile::tempdir().unwrap();
-    let commands: [&[&str]; 13] = [
+    fs::write(dir.path().join("good.log"), "{\"action\":\"cont\"}\n").unwrap();
+    fs::write(dir.path().join("bad.log"), "{\"action\":\"driver-init\"}\n").unwrap();
+    let commands: [&[&str]; 16] = [
         &["check", "chardev", "--scope", "agent"],
         &["check", "chardev", "--scope", "server", "--design", "qemu-7.2"],
         &["check", "chardev", "--scope", "unbounded", "--max-states", "1000"],
@@ -164,6 +166,9 @@ fn json_is_as_its_schema_says() {
         &["verify", "chardev", "--max-states", "10"],
         &["adapter", "check", "chardev", "--scope", "null", "--exec", "false"],
         &["check", "chardevs"],
+        &["validate", "chardev", "good.log"],
+        &["validate", "chardev", "bad.log"],
+        &["validate", "chardev", "good.log", "--hidden", "cont,migrate", "--max-possible", "2"],
         &["generate", "chardev", "--max-states", "10"],
         &["doctor"],
     ];

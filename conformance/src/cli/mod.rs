@@ -10,6 +10,7 @@ mod explore;
 mod findings;
 mod generate;
 mod replay;
+mod validate;
 mod verify;
 
 use std::{io, num::NonZeroUsize, path::PathBuf};
@@ -115,6 +116,14 @@ enum Command {
         after_help = "Examples:\n  statusquo findings\n  statusquo findings restart --against libvirt --property 'guest is lost'"
     )]
     Findings(findings::Findings),
+    /// Say whether the log of a real run is a run of the model
+    #[command(after_help = "Examples:
+  statusquo validate chardev run.jsonl --design qemu-7.2 --scope server
+  statusquo validate chardev run.jsonl --scope null --hidden driver-init,guest-post
+
+Each line shows as much of a step as was seen: {\"action\":{\"guest-open\":{}},\"outcome\":{\"reply\":\"ok\"}}
+or of what could be seen at rest: {\"view\":{\"running\":\"yes\"}}.")]
+    Validate(validate::Validate),
     /// Put a program that speaks the adapter protocol to the test
     Adapter(adapter::Adapter),
     /// Say which real systems are here, which versions, and how to install what is missing
@@ -230,6 +239,7 @@ pub fn run(cli: Cli) -> anyhow::Result<Ended> {
         Command::Replay(replay) => replay.run(&common),
         Command::Explore(explore) => explore.run(&common),
         Command::Findings(findings) => findings.run(&common),
+        Command::Validate(validate) => validate.run(&common),
         Command::Adapter(adapter) => adapter.run(&common),
         Command::Doctor(doctor) => doctor.run(&common),
         Command::Completions { shell } => {
