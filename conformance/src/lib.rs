@@ -5,6 +5,7 @@
 //! - [`adapter`]: is a program a proper system?
 //! - [`studies`]: every study with its systems. [`report`]: matrices and traces for readers.
 //! - [`matrix`]: a study's own table, where it has one.
+//! - [`mutate`]: how much does a suite see?
 //! - [`validate`]: is the log of a real run a run of the model?
 //! - [`cli`]: the command line; [`workdir`]: what is left on disk, and removed.
 
@@ -12,6 +13,8 @@ pub mod adapter;
 pub mod cli;
 pub mod generate;
 pub mod matrix;
+pub mod mutate;
+mod random;
 pub mod replay;
 pub mod report;
 pub mod studies;

@@ -154,7 +154,7 @@ fn json_is_as_its_schema_says() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("good.log"), "{\"action\":\"cont\"}\n").unwrap();
     fs::write(dir.path().join("bad.log"), "{\"action\":\"driver-init\"}\n").unwrap();
-    let commands: [&[&str]; 16] = [
+    let commands: [&[&str]; 17] = [
         &["check", "chardev", "--scope", "agent"],
         &["check", "chardev", "--scope", "server", "--design", "qemu-7.2"],
         &["check", "chardev", "--scope", "unbounded", "--max-states", "1000"],
@@ -166,6 +166,7 @@ fn json_is_as_its_schema_says() {
         &["verify", "chardev", "--max-states", "10"],
         &["adapter", "check", "chardev", "--scope", "null", "--exec", "false"],
         &["check", "chardevs"],
+        &["mutate", "chardev", "--scope", "null", "--mutants", "50"],
         &["validate", "chardev", "good.log"],
         &["validate", "chardev", "bad.log"],
         &["validate", "chardev", "good.log", "--hidden", "cont,migrate", "--max-possible", "2"],

@@ -2,18 +2,7 @@
 
 use statusquo_model::study::Study;
 
-/// Marsaglia's xorshift64*: small, and the same everywhere.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, most: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        let high = self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33;
-        usize::try_from(high).unwrap_or(0) % most.max(1)
-    }
-}
+use crate::random::Random;
 
 /// Walks from the initial state; each step is one that the model enables.
 pub(super) fn walks<S: Study>(
@@ -22,8 +11,7 @@ pub(super) fn walks<S: Study>(
     steps: usize,
     seed: u64,
 ) -> Vec<Vec<S::Action>> {
-    // A generator of this kind never leaves zero.
-    let mut random = Random(seed.wrapping_mul(2).wrapping_add(1));
+    let mut random = Random::new(seed);
     let alphabet = study.alphabet();
     let walk = |random: &mut Random| {
         let mut state = study.initial().into_iter().next();

@@ -9,6 +9,7 @@ mod exec;
 mod explore;
 mod findings;
 mod generate;
+mod mutate;
 mod replay;
 mod validate;
 mod verify;
@@ -116,6 +117,11 @@ enum Command {
         after_help = "Examples:\n  statusquo findings\n  statusquo findings restart --against libvirt --property 'guest is lost'"
     )]
     Findings(findings::Findings),
+    /// Measure a suite by the mutants of the machine that it kills, and find the tests it lacks
+    #[command(after_help = "Examples:
+  statusquo mutate chardev --scope null
+  statusquo mutate chardev --scope server --criterion states -o lacking.jsonl")]
+    Mutate(mutate::Mutate),
     /// Say whether the log of a real run is a run of the model
     #[command(after_help = "Examples:
   statusquo validate chardev run.jsonl --design qemu-7.2 --scope server
@@ -239,6 +245,7 @@ pub fn run(cli: Cli) -> anyhow::Result<Ended> {
         Command::Replay(replay) => replay.run(&common),
         Command::Explore(explore) => explore.run(&common),
         Command::Findings(findings) => findings.run(&common),
+        Command::Mutate(mutate) => mutate.run(&common),
         Command::Validate(validate) => validate.run(&common),
         Command::Adapter(adapter) => adapter.run(&common),
         Command::Doctor(doctor) => doctor.run(&common),

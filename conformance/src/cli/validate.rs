@@ -5,7 +5,6 @@ use std::{fs::File, io::BufReader, num::NonZeroUsize, path::PathBuf};
 use anyhow::Context;
 use clap::Args;
 use serde_json::json;
-use statusquo_model::study::Study;
 
 use super::{Common, Ended, print, print_json};
 use crate::{
@@ -80,7 +79,7 @@ impl Visitor for ValidateVisitor<'_> {
                 "exit-code": ended.code(),
             }))?;
         } else {
-            print(&text::<F::Study>(&what, events.len(), &verdict))?;
+            print(&text(&what, events.len(), &verdict))?;
         }
         Ok(ended)
     }
@@ -105,7 +104,7 @@ fn json(verdict: &Verdict) -> serde_json::Value {
     }
 }
 
-fn text<S: Study>(what: &str, events: usize, verdict: &Verdict) -> String {
+fn text(what: &str, events: usize, verdict: &Verdict) -> String {
     match verdict {
         Verdict::Accepted { steps, looks, states } => format!(
             "{what}: accepted, {steps} steps and {looks} looks are explained; \
