@@ -75,7 +75,9 @@ impl Visitor for MutateVisitor<'_> {
         // One test may kill several.
         let mut lacking: Vec<Trace<F::Study>> = Vec::new();
         for trace in measured.iter().flat_map(|one| &one.surviving) {
-            if !lacking.contains(trace) {
+            let actions =
+                |trace: &Trace<F::Study>| trace.iter().map(|step| step.action).collect::<Vec<_>>();
+            if lacking.iter().all(|known| actions(known) != actions(trace)) {
                 lacking.push(trace.clone());
             }
         }
