@@ -2,18 +2,23 @@
 //!
 //! - [`trace`]: runs on disk; [`generate`]: suites with a criterion, counted; [`replay`]: runs on
 //!   systems, with divergences minimised and explained; [`systems`]: what to replay on.
-//! - [`mutate`]: what a suite misses.
+//! - [`adapter`]: is a program a proper system?
 //! - [`studies`]: every study with its systems. [`report`]: matrices and traces for readers.
 //! - [`matrix`]: a study's own table, where it has one.
+//! - [`mutate`]: how much does a suite see?
+//! - [`validate`]: is the log of a real run a run of the model?
 //! - [`cli`]: the command line; [`workdir`]: what is left on disk, and removed.
 
+pub mod adapter;
 pub mod cli;
 pub mod generate;
 pub mod matrix;
 pub mod mutate;
+mod random;
 pub mod replay;
 pub mod report;
 pub mod studies;
 pub mod systems;
 pub mod trace;
+pub mod validate;
 pub mod workdir;

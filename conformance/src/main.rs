@@ -10,6 +10,7 @@ use statusquo::{
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    let json = cli.json();
     if let Err(error) = workdir::remove_when_interrupted() {
         eprintln!("warning: an interrupt will leave temporary files behind: {error}");
     }
@@ -24,6 +25,10 @@ fn main() -> ExitCode {
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
+            if json {
+                // The exit code says it too.
+                drop(cli::print_error(&error));
+            }
             ExitCode::from(cli::code_of(&error))
         }
     }

@@ -8,7 +8,10 @@ use std::{process::Command, sync::Arc, time::Duration};
 use statusquo::{
     replay::{Factory, Observed, Verdict, replay_one},
     studies::Replayable,
-    systems::libvirt::Programs,
+    systems::{
+        libvirt::Programs,
+        real::{Real, is_here},
+    },
     trace::{Step, Trace},
 };
 use statusquo_model::{
@@ -27,9 +30,7 @@ fn libvirt() -> Option<Arc<dyn Factory<Study>>> {
     match Restart::libvirt(&study("libvirt-9.0"), Programs::default()) {
         Ok(factory) => Some(factory),
         Err(why) => {
-            let required = std::env::var("STATUSQUO_REQUIRE").unwrap_or_default();
-            assert!(!required.contains("libvirt"), "libvirt is required: {why}");
-            eprintln!("skipped: {why}");
+            assert!(!is_here(Real::Libvirt), "{why}");
             None
         }
     }

@@ -1,22 +1,30 @@
 //! The command line.
 
+mod adapter;
 mod budget;
 mod check;
 mod compare;
 mod doctor;
+mod exec;
 mod explore;
 mod findings;
 mod generate;
 mod mutate;
 mod replay;
+mod validate;
 mod verify;
 
 use std::{io, num::NonZeroUsize, path::PathBuf};
 
-use crate::workdir;
+use anyhow::Context;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 pub use self::budget::Budgets;
+use crate::{
+    report,
+    systems::real::{self, REQUIRE},
+    workdir,
+};
 
 /// Check the designs of VM stacks, compare them, and replay their behaviour on the real thing.
 #[derive(Debug, Parser)]
@@ -103,6 +111,7 @@ enum Command {
     #[command(after_help = "Examples:
   statusquo replay chardev                                  the suite of ours, on our implementation
   statusquo replay server.jsonl --system vmm
+  statusquo replay chardev --scope null --exec './adapter.py --verbose'
   statusquo replay chardev --system model --on qemu-7.2     must diverge: the designs differ")]
     Replay(replay::Replay),
     /// Serve stateright's Explorer for a design, on loopback, until interrupted
@@ -114,6 +123,16 @@ enum Command {
         after_help = "Examples:\n  statusquo findings\n  statusquo findings restart --against libvirt --property 'guest is lost'"
     )]
     Findings(findings::Findings),
+    /// Say whether the log of a real run is a run of the model
+    #[command(after_help = "Examples:
+  statusquo validate chardev run.jsonl --design qemu-7.2 --scope server
+  statusquo validate chardev run.jsonl --scope null --hidden driver-init,guest-post
+
+Each line shows as much of a step as was seen: {\"action\":{\"guest-open\":{}},\"outcome\":{\"reply\":\"ok\"}}
+or of what could be seen at rest: {\"view\":{\"running\":\"yes\"}}.")]
+    Validate(validate::Validate),
+    /// Put a program that speaks the adapter protocol to the test
+    Adapter(adapter::Adapter),
     /// Say which real systems are here, which versions, and how to install what is missing
     Doctor(doctor::Doctor),
     /// Print a completion script for a shell
@@ -193,12 +212,31 @@ pub fn code_of(error: &anyhow::Error) -> u8 {
     if unfinished { Ended::Incomplete.code() } else { 2 }
 }
 
+impl Cli {
+    /// Is what is printed read by a program?
+    pub fn json(&self) -> bool {
+        self.common.json()
+    }
+}
+
+/// Tells programs, too, that and why a command failed.
+pub fn print_error(error: &anyhow::Error) -> anyhow::Result<()> {
+    print_json(&serde_json::json!({
+        "version": report::VERSION, "error": format!("{error:#}"), "exit-code": code_of(error),
+    }))
+}
+
 /// Runs one command. What an error means for the exit code, [`code_of`] says.
 pub fn run(cli: Cli) -> anyhow::Result<Ended> {
     let Cli { command, common } = cli;
     // Systems share it from the first to the last.
     let _dir = match command {
-        Command::Verify(_) | Command::Replay(_) | Command::Findings(_) => Some(workdir::root()?),
+        Command::Verify(_) | Command::Replay(_) | Command::Findings(_) => {
+            let dir = workdir::root()?;
+            missing_but_required()?;
+            Some(dir)
+        }
+        Command::Adapter(_) | Command::Doctor(_) => Some(workdir::root()?),
         _ => None,
     };
     match command {
@@ -206,16 +244,28 @@ pub fn run(cli: Cli) -> anyhow::Result<Ended> {
         Command::Check(check) => check.run(&common),
         Command::Compare(compare) => compare.run(&common),
         Command::Generate(generate) => generate.run(&common),
-        Command::Mutate(mutate) => mutate.run(&common),
         Command::Replay(replay) => replay.run(&common),
         Command::Explore(explore) => explore.run(&common),
         Command::Findings(findings) => findings.run(&common),
+        Command::Mutate(mutate) => mutate.run(&common),
+        Command::Validate(validate) => validate.run(&common),
+        Command::Adapter(adapter) => adapter.run(&common),
         Command::Doctor(doctor) => doctor.run(&common),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "statusquo", &mut io::stdout());
             Ok(Ended::AsExpected)
         }
     }
+}
+
+/// Nothing is as expected where somebody insists on a system that is not here.
+fn missing_but_required() -> anyhow::Result<()> {
+    for real in real::required().context(REQUIRE)? {
+        if let Err(why) = real.find() {
+            return Err(Missing(format!("{REQUIRE} asks for {}: {why}", real.name())).into());
+        }
+    }
+    Ok(())
 }
 
 /// Prints to standard output; the reader may have gone.

@@ -245,12 +245,15 @@ impl<S: Study> Measured<'_, S> {
                 json!({ "step": story.at + 1, "test": actions })
             })
             .collect();
+        let header = &suite.header;
         json!({
-            "suite": suite.header,
+            "version": report::VERSION, "study": header.study, "design": header.design,
+            "scope": header.scope, "criterion": header.criterion,
+            "resets": header.resets, "steps": header.steps,
             "machine": { "states": self.machine.states(), "steps": self.machine.transitions() },
             "faults": rows,
             "survivors": self.survey.survivors.len(),
-            "proven-equivalent": self.proof.equivalent.len(),
+            "equivalent": self.proof.equivalent.len(),
             "missed": self.proof.told_by.len(),
             "tests-lacking": self.proof.tests.len(),
             "shown": shown,

@@ -18,13 +18,14 @@ use statusquo_model::{
     words::words,
 };
 
-use super::{Common, Ended, Missing, budget, generate::suite_of, print, print_json};
+use super::{Common, Ended, Missing, budget, exec::Exec, generate::suite_of, print, print_json};
 use crate::{
     generate::{Criterion, Cut},
     replay::{self, Factory, Options, Replayed, Verdict, explain, minimise},
     report,
     studies::{self, Replayable, Visitor},
     systems::{
+        exec::{ExecFactory, Names},
         libvirt::Programs,
         model::ModelFactory,
         qemu::{DEFAULT_BINARY, Qemu},
@@ -42,9 +43,9 @@ pub(super) struct Replay {
     /// For a study: the design of the suite [default: ours]
     #[arg(long)]
     design: Option<String>,
-    /// What to replay on
-    #[arg(long, value_enum, default_value_t = System::Vmm)]
-    system: System,
+    /// What to replay on [default: vmm; exec where an adapter is named]
+    #[arg(long, value_enum)]
+    system: Option<System>,
     /// For `--system qemu`: the binary
     #[arg(long, value_name = "PATH", default_value = DEFAULT_BINARY)]
     qemu: PathBuf,
@@ -60,9 +61,11 @@ pub(super) struct Replay {
     /// Also write the result as JUnit XML
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
+    #[command(flatten)]
+    exec: Exec,
 }
 
-fn positive_seconds(text: &str) -> Result<Duration, String> {
+pub(super) fn positive_seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| "expected a number of seconds".to_owned())?;
     match Duration::try_from_secs_f64(seconds) {
         Ok(duration) if !duration.is_zero() => Ok(duration),
@@ -81,12 +84,27 @@ enum System {
     Libvirt,
     /// A real QEMU, driven without a guest
     Qemu,
+    /// A program that speaks the adapter protocol
+    Exec,
 }
+
+/// How long a request of ours may be over its deadline: an adapter that hangs is told of by its own.
+const OVER: Duration = Duration::from_secs(5);
 
 impl Replay {
     pub(super) fn run(&self, common: &Common) -> anyhow::Result<Ended> {
         let path = Path::new(&self.what);
-        if self.on.is_some() && self.system != System::Model {
+        let command = self.exec.command()?;
+        match (self.system, &command) {
+            (Some(System::Exec), None) => {
+                bail!("which adapter? Name it with `--exec COMMAND`, or after `--` at the end")
+            }
+            (Some(other), Some(_)) if other != System::Exec => {
+                bail!("an adapter's command goes with `--system exec`")
+            }
+            _ => {}
+        }
+        if self.on.is_some() && self.system() != System::Model {
             bail!("--on names the design whose model answers: it goes with `--system model`");
         }
         if catalogue::names().contains(&self.what.as_str()) {
@@ -109,6 +127,13 @@ impl Replay {
             Err(catalogue::unknown("study", &self.what, catalogue::names()))
                 .context("there is no file of that name either")
         }
+    }
+}
+
+impl Replay {
+    fn system(&self) -> System {
+        let named = matches!(self.exec.command(), Ok(Some(_)));
+        self.system.unwrap_or(if named { System::Exec } else { System::Vmm })
     }
 }
 
@@ -343,7 +368,7 @@ impl Replay {
         common: &Common,
     ) -> anyhow::Result<Done> {
         let study = F::study(design, scope);
-        let factory: Arc<dyn Factory<F::Study>> = match self.system {
+        let factory: Arc<dyn Factory<F::Study>> = match self.system() {
             System::Vmm => F::vmm(&study).with_context(|| {
                 format!("our implementation does not answer the study {}", F::NAME)
             })?,
@@ -351,6 +376,20 @@ impl Replay {
                 .map_err(|why| Missing(format!("libvirt cannot be had: {why}")))?,
             System::Qemu => F::qemu(&study, &Qemu::find(&self.qemu)?)
                 .with_context(|| format!("the study {} is not about QEMU alone", F::NAME))?,
+            System::Exec => {
+                let command = self.exec.command()?.context("no adapter is named")?;
+                let names = Names {
+                    study: F::NAME.to_owned(),
+                    design: design.name.to_owned(),
+                    scope: scope.name.to_owned(),
+                };
+                let factory: Arc<dyn Factory<F::Study>> =
+                    Arc::new(ExecFactory::new(command.clone(), names, self.deadline));
+                // One that cannot even begin is no system; it waits for the first trace now.
+                let first = factory.start();
+                drop(first.with_context(|| format!("the adapter `{command}`"))?);
+                factory
+            }
             System::Model => {
                 let answers = match &self.on {
                     Some(name) => studies::design::<F>(name)?,
@@ -362,7 +401,8 @@ impl Replay {
         let name =
             format!("{} {} {} ({})", F::NAME, design.name, scope.name, suite.header.criterion);
         let jobs = common.threads().get();
-        let options = Options { jobs, deadline: self.deadline, ..Options::default() };
+        let over = if self.system() == System::Exec { OVER } else { Duration::ZERO };
+        let options = Options { jobs, deadline: self.deadline + over, ..Options::default() };
         Ok(replay_on(name, &study, suite, &factory, &options, self.explain))
     }
 
