@@ -26,7 +26,7 @@ struct Found {
 }
 
 const PROGRAMS: [(&str, &str, &str); 3] = [
-    ("qemu-system-x86_64", "the guests of the real libvirt", "qemu-system-x86"),
+    ("qemu-system-x86_64", "the guests of the real libvirt and of our daemon", "qemu-system-x86"),
     (
         "virsh",
         "the restart study on the real libvirt",

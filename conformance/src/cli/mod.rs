@@ -9,6 +9,7 @@ mod findings;
 mod generate;
 mod replay;
 mod verify;
+mod vmmd;
 
 use std::{io, num::NonZeroUsize, path::PathBuf};
 
@@ -96,7 +97,9 @@ enum Command {
     #[command(after_help = "Examples:
   statusquo replay chardev                                  the suite of ours, on our implementation
   statusquo replay server.jsonl --system vmm
-  statusquo replay chardev --system model --on qemu-7.2     must diverge: the designs differ")]
+  statusquo replay chardev --system model --on qemu-7.2     must diverge: the designs differ
+  statusquo replay restart --system vmmd                    every crash point of our daemon, on a real QEMU
+  statusquo replay restart --system vmmd --kills 500        and SIGKILL at random instants")]
     Replay(replay::Replay),
     /// Serve stateright's Explorer for a design, on loopback, until interrupted
     #[command(after_help = "Example:

@@ -4,6 +4,7 @@
 //!   that cannot tell two designs apart is blind.
 //! - [`vmm`]: our implementation, over real descriptors.
 //! - [`libvirt`]: a real libvirt with a real QEMU, killed and restarted at will.
+//! - [`vmmd`]: our daemon with a real QEMU, killed and restarted at will.
 //! - [`qemu`]: a real QEMU, driven without a guest.
 
 mod hosts;
@@ -11,3 +12,4 @@ pub mod libvirt;
 pub mod model;
 pub mod qemu;
 pub mod vmm;
+pub mod vmmd;
