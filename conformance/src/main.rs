@@ -9,6 +9,12 @@ use statusquo::{
 };
 
 fn main() -> ExitCode {
+    // The daemon that is replayed on is this program, so that nothing else has to be built: `statusquo vmmd …`.
+    let mut words = std::env::args_os().skip(1);
+    if words.next().is_some_and(|word| word == "vmmd") {
+        let words = std::iter::once("statusquo-vmmd".into()).chain(words);
+        return statusquo_vmm::daemon::cli::main(words);
+    }
     let cli = Cli::parse();
     let json = cli.json();
     if let Err(error) = workdir::remove_when_interrupted() {

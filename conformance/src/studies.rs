@@ -1,6 +1,6 @@
 //! Every study with the systems it can be replayed on: the one place where names become types.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::AtomicU64};
 
 use statusquo_model::{
     catalogue::{self, UnknownName},
@@ -15,7 +15,8 @@ use statusquo_model::{
 use crate::{
     matrix::Matrix,
     replay::Factory,
-    systems::{libvirt::Programs, qemu::Qemu},
+    systems::{libvirt::Programs, qemu::Qemu, vmmd::Vmmd},
+    trace::Trace,
 };
 
 /// A family, and the systems of ours that its traces can be replayed on.
@@ -51,6 +52,11 @@ pub trait Replayable: Family {
         None
     }
 
+    /// Our daemon, as a process with a real QEMU. `None` where the study is not about it.
+    fn vmmd(_: &Self::Study, _: &Vmmd) -> Option<Daemonized<Self::Study>> {
+        None
+    }
+
     /// Prints the study's own table: `compare --matrix`.
     fn matrix() -> Option<&'static dyn Matrix> {
         None
@@ -61,6 +67,28 @@ impl Replayable for PciRoot {
     fn matrix() -> Option<&'static dyn Matrix> {
         Some(&crate::matrix::PciRootMatrix)
     }
+}
+
+/// A study on our daemon.
+#[expect(missing_debug_implementations, reason = "factories have none")]
+pub struct Daemonized<S: Study> {
+    /// The daemon, once for each class of devices.
+    pub systems: Vec<Daemoned<S>>,
+    /// A trace for each crash point.
+    pub points: Vec<Trace<S>>,
+    /// Can a real QEMU be driven through this trace?
+    pub is_drivable: fn(&S, &Trace<S>) -> bool,
+}
+
+/// The daemon with one class of devices.
+#[expect(missing_debug_implementations, reason = "factories have none")]
+pub struct Daemoned<S: Study> {
+    /// The class.
+    pub class: &'static str,
+    /// What replays.
+    pub factory: Arc<dyn Factory<S>>,
+    /// How often it was killed so far.
+    pub kills: Arc<AtomicU64>,
 }
 
 impl Replayable for Usb {

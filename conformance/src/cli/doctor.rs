@@ -45,7 +45,7 @@ struct Found {
 }
 
 const PROGRAMS: [(&str, &str, &str); 5] = [
-    ("qemu-system-x86_64", "qemu, and the guests of libvirt", "qemu-system-x86"),
+    ("qemu-system-x86_64", "qemu, and the guests of libvirt and of our daemon", "qemu-system-x86"),
     ("faketime", "qemu: its time is made to stand still", "faketime"),
     ("setpriv", "qemu and libvirt: nothing that was started stays behind", "util-linux"),
     ("virsh", "libvirt", "libvirt-clients libvirt-daemon-driver-qemu"),

@@ -13,6 +13,7 @@ mod mutate;
 mod replay;
 mod validate;
 mod verify;
+mod vmmd;
 
 use std::{io, num::NonZeroUsize, path::PathBuf};
 
@@ -112,7 +113,9 @@ enum Command {
   statusquo replay chardev                                  the suite of ours, on our implementation
   statusquo replay server.jsonl --system vmm
   statusquo replay chardev --scope null --exec './adapter.py --verbose'
-  statusquo replay chardev --system model --on qemu-7.2     must diverge: the designs differ")]
+  statusquo replay chardev --system model --on qemu-7.2     must diverge: the designs differ
+  statusquo replay restart --system vmmd                    every crash point of our daemon, on a real QEMU
+  statusquo replay restart --system vmmd --kills 500        and SIGKILL at random instants")]
     Replay(replay::Replay),
     /// Serve stateright's Explorer for a design, on loopback, until interrupted
     #[command(after_help = "Example:

@@ -13,12 +13,15 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 use statusquo_model::{
     catalogue, equivalence, explore,
-    family::{Design, Family, Scope},
+    family::{Design, Family, Role, Scope},
     study::Study,
     words::words,
 };
 
-use super::{Common, Ended, Missing, budget, exec::Exec, generate::suite_of, print, print_json};
+use super::{
+    Common, Ended, Missing, budget, exec::Exec, generate::suite_of, print, print_json,
+    vmmd::Daemonly,
+};
 use crate::{
     generate::{Criterion, Cut},
     replay::{self, Factory, Options, Replayed, Verdict, explain, minimise},
@@ -55,6 +58,8 @@ pub(super) struct Replay {
     /// How long one step may take before the system counts as hung
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = positive_seconds)]
     deadline: Duration,
+    #[command(flatten)]
+    daemonly: Daemonly,
     /// Explain at most so many divergences
     #[arg(long, value_name = "N", default_value_t = 3)]
     explain: usize,
@@ -86,6 +91,8 @@ enum System {
     Qemu,
     /// A program that speaks the adapter protocol
     Exec,
+    /// Our daemon as a process, with a real QEMU, killed with SIGKILL
+    Vmmd,
 }
 
 /// How long a request of ours may be over its deadline: an adapter that hangs is told of by its own.
@@ -106,6 +113,14 @@ impl Replay {
         }
         if self.on.is_some() && self.system() != System::Model {
             bail!("--on names the design whose model answers: it goes with `--system model`");
+        }
+        self.daemonly.check(self.system() == System::Vmmd)?;
+        if self.daemonly.is_soak() {
+            if self.what != "restart" || self.scope.is_some() || self.design.is_some() {
+                bail!("--kills goes with `restart`, all of it: without --scope and --design");
+            }
+            let vmmd = self.daemonly.find(&self.qemu)?;
+            return self.daemonly.soak(&vmmd, common, self.junit.as_ref());
         }
         if catalogue::names().contains(&self.what.as_str()) {
             studies::visit(&self.what, StudyVisitor { replay: self, common })?
@@ -175,6 +190,21 @@ impl Visitor for StudyVisitor<'_> {
             None => studies::scopes_to_verify::<F>().collect(),
         };
         let mut done = Vec::new();
+        if asked.system() == System::Vmmd {
+            let vmmd = asked.daemonly.find(&asked.qemu)?;
+            // A daemon that is killed and comes back takes longer than a function call.
+            let deadline = asked.deadline.max(Duration::from_secs(60));
+            let options = Options { jobs: common.threads().get(), deadline, ..Options::default() };
+            for scope in scopes {
+                if asked.scope.is_none() && scope.role != Role::CheckAndReplay {
+                    continue;
+                }
+                let daemonly = &asked.daemonly;
+                let explain = asked.explain;
+                done.extend(daemonly.replay::<F>(&vmmd, design, scope, &options, explain, common)?);
+            }
+            return asked.finish(&done, common);
+        }
         for scope in scopes {
             let suite =
                 suite_of::<F>(design, scope, Criterion::Transitions, Cut::default(), common)?;
@@ -195,6 +225,11 @@ impl Visitor for FileVisitor<'_> {
 
     fn visit<F: Replayable>(self) -> Self::Output {
         let FileVisitor { replay: asked, path, common } = self;
+        if asked.system() == System::Vmmd {
+            bail!(
+                "`--system vmmd` replays a study by name: it needs traces that QEMU can be driven through"
+            );
+        }
         let place = || format!("read {}", path.display());
         let suite: Suite<F::Study> = read_suite(open(path)?).with_context(place)?;
         let design = studies::design::<F>(&suite.header.design)
@@ -265,6 +300,8 @@ pub(super) struct Done {
     pub(super) counts: (usize, usize, usize),
     pub(super) steps: u64,
     pub(super) seconds: f64,
+    /// What else was counted.
+    pub(super) note: String,
     divergences: Vec<(String, serde_json::Value)>,
     inconclusive: Vec<String>,
 }
@@ -286,6 +323,9 @@ impl Done {
              {} steps in {:.1} s",
             self.name, self.system, self.steps, self.seconds
         );
+        if !self.note.is_empty() {
+            text.push_str(&format!("; {}", self.note));
+        }
         for (explanation, _) in &self.divergences {
             text.push('\n');
             text.push_str(explanation);
@@ -302,7 +342,7 @@ impl Done {
         json!({
             "suite": self.name, "system": self.system, "agree": agree, "diverge": diverge,
             "inconclusive": inconclusive, "steps": self.steps, "divergences": divergences,
-            "seconds": self.seconds,
+            "seconds": self.seconds, "note": self.note,
         })
     }
 }
@@ -354,6 +394,7 @@ pub(super) fn replay_on<S: Study>(
         counts: replayed.counts(),
         steps: replayed.steps,
         seconds,
+        note: String::new(),
         divergences,
         inconclusive: inconclusive.collect(),
     }
@@ -390,6 +431,7 @@ impl Replay {
                 drop(first.with_context(|| format!("the adapter `{command}`"))?);
                 factory
             }
+            System::Vmmd => bail!("the daemon replays a study's own traces"),
             System::Model => {
                 let answers = match &self.on {
                     Some(name) => studies::design::<F>(name)?,

@@ -5,6 +5,7 @@
 //! - [`exec`]: any program that speaks the adapter protocol.
 //! - [`vmm`]: our implementation, over real descriptors.
 //! - [`libvirt`]: a real libvirt with a real QEMU, killed and restarted at will.
+//! - [`vmmd`]: our daemon with a real QEMU, killed and restarted at will.
 //! - [`qemu`]: a real QEMU, driven without a guest.
 
 use std::{
@@ -19,6 +20,7 @@ pub mod model;
 pub mod qemu;
 pub mod real;
 pub mod vmm;
+pub mod vmmd;
 
 /// The first line that `program --version` prints, if it prints one soon.
 pub(crate) fn version(program: &str) -> Option<String> {

@@ -315,3 +315,121 @@ pub(super) fn causes(error: &dyn std::error::Error) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    const SCHEMA: &str = include_str!("../../schema/control.schema.json");
+
+    fn schema() -> jsonschema::Validator {
+        let schema: Value = serde_json::from_str(SCHEMA).unwrap();
+        jsonschema::validator_for(&schema).unwrap()
+    }
+
+    fn requests() -> Vec<Request> {
+        let (domain, xml) = ("demo".to_owned(), "<rng/>".to_owned());
+        let dump = |form| Request::Dump { domain: domain.clone(), form };
+        let detach = |device| Request::Detach { domain: domain.clone(), device };
+        vec![
+            Request::Ping,
+            Request::List,
+            Request::Events,
+            Request::Define { xml: xml.clone() },
+            Request::Undefine { domain: domain.clone() },
+            Request::Start { domain: domain.clone() },
+            Request::Destroy { domain: domain.clone() },
+            dump(Form::Live),
+            dump(Form::Inactive),
+            dump(Form::Status),
+            dump(Form::Migratable),
+            Request::Attach { domain: domain.clone(), xml: xml.clone() },
+            detach(Named::Alias("rng0".to_owned())),
+            detach(Named::Xml(xml)),
+            Request::Step { domain: domain.clone() },
+            Request::GiveUp { domain },
+        ]
+    }
+
+    fn answers() -> Vec<Line> {
+        let (domain, alias) = (|| "demo".to_owned(), || "rng0".to_owned());
+        let states = [State::ShutOff, State::Running, State::Paused, State::Unresponsive];
+        let listed = states.map(|state| Listed {
+            domain: domain(),
+            state,
+            pid: (state != State::ShutOff).then_some(7),
+            persistent: true,
+        });
+        let replies = [
+            Reply::Done,
+            Reply::Defined { domain: domain() },
+            Reply::Domains(listed.into()),
+            Reply::Xml("<domain/>".to_owned()),
+            Reply::Attached { alias: alias() },
+            Reply::Detached { alias: alias() },
+            Reply::UnplugRequested { alias: alias() },
+            Reply::Stepped { effect: Some(EffectKind::Save), failed: Some("full".to_owned()) },
+            Reply::Stepped { effect: None, failed: None },
+        ];
+        let kinds = [
+            Kind::BadRequest,
+            Kind::LineTooLong,
+            Kind::TooManyClients,
+            Kind::NoSuchDomain,
+            Kind::WrongState,
+            Kind::BadXml,
+            Kind::NoSuchDevice,
+            Kind::NotHotpluggable,
+            Kind::Qemu,
+            Kind::Unresponsive,
+            Kind::Storage,
+        ];
+        let events = [
+            Event::Started { domain: domain() },
+            Event::Stopped { domain: domain() },
+            Event::DeviceAdded { domain: domain(), alias: alias() },
+            Event::DeviceRemoved { domain: domain(), alias: alias() },
+        ];
+        let replies = replies.into_iter().map(|reply| Line::Reply { id: 1, reply });
+        let errors =
+            kinds.into_iter().map(|kind| Line::Error { id: Some(1), error: kind.because("x") });
+        let nameless = Line::Error { id: None, error: Kind::BadRequest.because("x") };
+        let events = events.into_iter().map(|event| Line::Event { event });
+        replies.chain(errors).chain([nameless]).chain(events).collect()
+    }
+
+    #[test]
+    fn every_line_is_as_the_schema_says_and_is_read_again() {
+        let schema = schema();
+        for request in requests() {
+            let asked = Asked { id: 1, request };
+            let value = serde_json::to_value(&asked).unwrap();
+            assert!(schema.is_valid(&value), "{value}");
+            assert_eq!(serde_json::from_value::<Asked>(value).unwrap(), asked);
+        }
+        for line in answers() {
+            let value = serde_json::to_value(&line).unwrap();
+            assert!(schema.is_valid(&value), "{value}");
+            assert_eq!(serde_json::from_value::<Line>(value).unwrap(), line);
+        }
+    }
+
+    #[test]
+    fn what_the_schema_refuses_is_refused() {
+        let schema = schema();
+        for value in [
+            json!({"id": 1, "request": "dance"}),
+            json!({"id": -1, "request": "ping"}),
+            json!({"request": "ping"}),
+            json!({"id": 1, "request": "ping", "x": 1}),
+            json!({"id": 1, "request": {"start": {}}}),
+            json!({"id": 1, "request": {"start": {"domain": "a", "x": 1}}}),
+            json!({"id": 1, "request": {"detach": {"domain": "a", "device": {}}}}),
+        ] {
+            assert!(!schema.is_valid(&value), "{value}");
+            assert!(serde_json::from_value::<Asked>(value.clone()).is_err(), "{value}");
+        }
+    }
+}

@@ -22,8 +22,8 @@ use super::{
     DaemonError, Options,
     boundary::{Boundaries, KILL_AT},
     client::Client,
-    control::{Asked, Kind, Line, Listed, Reply, Request},
-    guest::{Asker, Found, Guest, Order, Outbox, Said, Shared, wake, woken},
+    control::{Asked, Kind, Line, Listed, Reply, Request, State},
+    guest::{Asker, Found, Guest, Order, Outbox, Said, Shared, change::with_mac, wake, woken},
     places::{Lock, Places},
     start::STARTING,
 };
@@ -159,10 +159,12 @@ impl Server {
             drop(orders.send(Order::Request(from, request)));
         }
         let (waker, woken) = pair()?;
+        // A process that was left running is not reached yet.
+        let facts = found.status.as_ref().and_then(|status| status.facts().ok());
         let listed = Listed {
             domain: name.clone(),
-            state: Default::default(),
-            pid: None,
+            state: if facts.is_some() { State::Unresponsive } else { State::ShutOff },
+            pid: facts.map(|facts| facts.pid),
             persistent: found.definition.is_some(),
         };
         let (shared, outbox) = (Arc::clone(&self.shared), self.outbox.clone());
@@ -486,7 +488,7 @@ fn definition(name: &str, text: &str) -> Result<Domain, String> {
 /// A definition as it is kept: with a UUID, and with everything that libvirt adds when it reads one.
 fn complete(xml: &str) -> Result<(String, String), super::control::Error> {
     let bad = |error: crate::domain::Error| Kind::BadXml.because(error);
-    let mut domain = Domain::parse(xml).map_err(bad)?;
+    let mut domain = Domain::parse(&with_mac(xml)?).map_err(bad)?;
     let name = domain.name().map_err(bad)?.into_owned();
     // It becomes the name of files and directories.
     let plain = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.' | '+' | ' ');

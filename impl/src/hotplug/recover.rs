@@ -103,6 +103,13 @@ impl Recover {
             .chain(&dropped)
             .map(|device| Notice::DeviceRemoved { alias: device.alias.clone() });
         self.notices = added.chain(removed).collect();
+        // Whatever its device is called, a backend of ours is known by its record; others by how they are named.
+        let own: Vec<(BackendKind, String)> = gone
+            .iter()
+            .chain(&dropped)
+            .filter_map(|device| Some((device.backend.as_ref()?.kind, device.alias.clone())))
+            .filter(|(kind, alias)| kind.of(known).contains(&kind.id(alias)))
+            .collect();
         record.devices = kept.into_iter().chain(adopted).collect();
         self.orphans = BackendKind::ALL
             .iter()
@@ -112,5 +119,38 @@ impl Recover {
                 aliases.filter(|alias| !is_there(alias)).map(move |alias| (kind, alias.to_owned()))
             })
             .collect();
+        for orphan in own {
+            if !self.orphans.contains(&orphan) {
+                self.orphans.push_back(orphan);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::{
+        hotplug::{BackendKind, Device, Done, Effect, EffectKind, Machine, Record},
+        hypervisor::{Command, Inventory},
+    };
+
+    #[test]
+    fn a_backend_is_an_orphan_whatever_its_device_was_called() {
+        let chardev = Command::chardev_add("", json!({"type": "null", "data": {}}));
+        let port = Command::new("device_add").with("driver", "virtserialport");
+        let kind = BackendKind::Chardev;
+        let channel = Device::with_backend("channel", port, kind, chardev, "chardev");
+        let intent = Device { alias: "ua-console".to_owned(), ..channel };
+        let mut machine = Machine::recover(Record { devices: vec![], intents: vec![intent] });
+        assert_eq!(machine.next_effect(), Some(Effect::Look));
+        let inventory = Inventory {
+            chardevs: ["charua-console", "compat_monitor0"].map(str::to_owned).into(),
+            ..Inventory::default()
+        };
+        machine.done(Done::Saw(Box::new(inventory)));
+        let remove = Command::chardev_remove("charua-console");
+        assert_eq!(machine.next_effect(), Some(Effect::Qmp(EffectKind::RemoveBackend, remove)));
     }
 }

@@ -1,7 +1,7 @@
 //! The two files that a QEMU without an operating system needs.
 
 /// 64 KiB whose reset vector is `hlt; jmp .-1`: the vCPU parks, and nothing but us drives devices.
-pub(super) fn parked_firmware() -> Vec<u8> {
+pub(in crate::systems) fn parked_firmware() -> Vec<u8> {
     let mut rom = vec![0xF4; 1 << 16];
     rom[0xFFF0..0xFFF3].copy_from_slice(&[0xF4, 0xEB, 0xFD]);
     rom

@@ -26,6 +26,7 @@ use std::{
 use statusquo_model::studies::chardev::{Study, state::Kind};
 use tempfile::TempDir;
 
+pub(in crate::systems) use self::files::parked_firmware;
 use self::{
     clock::Clock,
     lines::environment,

@@ -1,4 +1,4 @@
 //! Our implementation as a system: real descriptors in a directory of its own.
 
 mod chardev;
-mod restart;
+pub(crate) mod restart;

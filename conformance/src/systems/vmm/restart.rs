@@ -25,8 +25,11 @@ use statusquo_vmm::{
 
 use crate::{
     replay::{Factory, Fault, Observed, System},
-    studies::Replayable,
-    systems::libvirt::{self, Programs},
+    studies::{Daemonized, Replayable},
+    systems::{
+        libvirt::{self, Programs},
+        vmmd::{self, Vmmd},
+    },
 };
 
 /// Effects of one recovery: a look, a removal for each device, a notice, a save.
@@ -55,6 +58,14 @@ impl Replayable for Restart {
     fn unseen(property: &str) -> Option<&'static str> {
         (property == "an event tells what no kill can undo")
             .then_some("the driver is embedded in the client, so nobody is left to get its events")
+    }
+
+    fn vmmd(study: &Study, vmmd: &Vmmd) -> Option<Daemonized<Study>> {
+        Some(Daemonized {
+            systems: vmmd::restart::Daemon::of(study, vmmd),
+            points: vmmd::points::traces(study),
+            is_drivable: vmmd::points::is_drivable,
+        })
     }
 
     const SHIPPED: Option<&'static str> = Some("libvirt-9.0");
@@ -311,7 +322,7 @@ fn why(refusal: &Refusal) -> Result<Why, Fault> {
     })
 }
 
-fn effect(kind: EffectKind) -> Effect {
+pub(crate) fn effect(kind: EffectKind) -> Effect {
     match kind {
         EffectKind::Save => Effect::Save,
         EffectKind::AddBackend => Effect::AddBackend,

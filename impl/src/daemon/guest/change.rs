@@ -1,12 +1,14 @@
 //! What is asked of a domain while it is free: its definition, dumps, devices.
 
+use std::fs;
+
 use super::{Asker, Guest, Running};
 use crate::{
     daemon::{
         control::{Error, Form, Kind, Named, Reply, State, causes},
         places,
     },
-    domain::{Class, Domain, LookupError, Name, Problem, is_user_alias},
+    domain::{Class, Domain, LookupError, Name, Problem, is_user_alias, tree::Document},
     hotplug::{self, Refusal},
 };
 
@@ -90,7 +92,8 @@ impl Guest {
         let running = self.free_for_change()?;
         let record = running.machine.record().clone();
         running.file.follow(&record).map_err(|error| Kind::BadXml.because(error))?;
-        let device = plug(running.file.domain(), xml)?;
+        let xml = with_mac(xml)?;
+        let device = plug(running.file.domain(), &xml)?;
         let begun = running.machine.request(hotplug::Request::Attach(device));
         begun.map_err(|refusal| refused(&refusal))?;
         running.asker = Some(from);
@@ -142,6 +145,34 @@ fn plug(live: &Domain, xml: &str) -> Result<hotplug::Device, Error> {
         device.alias.clear();
     }
     Ok(device)
+}
+
+/// An interface has a MAC address; who gives none gets one, once and for all (`virDomainNetGenerateMAC`).
+pub(in crate::daemon) fn with_mac(xml: &str) -> Result<String, Error> {
+    let bad = |error: crate::domain::Error| Kind::BadXml.because(error);
+    let mut document = Document::parse(xml).map_err(bad)?;
+    let root = document.root();
+    let mut interfaces = Vec::new();
+    if document.is(root, "interface") {
+        interfaces.push(root);
+    }
+    if let Some(devices) = document.child(root, "devices") {
+        interfaces.extend(document.children_named(devices, "interface"));
+    }
+    interfaces.retain(|interface| document.get(*interface, "mac/@address").is_none());
+    if interfaces.is_empty() {
+        return Ok(xml.to_owned());
+    }
+    for interface in interfaces {
+        let random = fs::read_to_string("/proc/sys/kernel/random/uuid")
+            .map_err(|error| Kind::Storage.because(format!("make a MAC address: {error}")))?;
+        let digit = |at| random.get(at..at + 2).unwrap_or("00");
+        let (one, two, three) = (digit(0), digit(2), digit(4));
+        document
+            .put(interface, "mac/@address", &format!("52:54:00:{one}:{two}:{three}"))
+            .map_err(bad)?;
+    }
+    Ok(document.to_xml())
 }
 
 /// The definition without what the other host chooses: assigned aliases and the names of ptys.

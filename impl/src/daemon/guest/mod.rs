@@ -3,7 +3,7 @@
 //! QMP has deadlines, fsync has none, and a QEMU may take its time to start. The thread takes one request after the
 //! other, performs one effect after the other, and waits in poll(2) for orders and for QEMU.
 
-mod change;
+pub(super) mod change;
 mod life;
 
 use std::{

@@ -1,0 +1,198 @@
+//! The real daemon, `statusquo-vmmd`, with a real QEMU: both are processes, and a kill is SIGKILL.
+//!
+//! - [`restart`]: the restart study, effect by effect: the daemon runs `--stepwise`, so a kill falls exactly at the
+//!   boundary that the trace has.
+//! - [`points`]: the traces that visit every crash point.
+//! - [`soak`]: kills at random instants of a daemon that runs freely.
+//!
+//! The domain's emulator is a script that adds to QEMU a firmware that parks the processor, a second monitor to look
+//! with, and the qtest socket, over which the guest's part of a PCI unplug is played: a write to the eject register of
+//! `hw/acpi/pcihp.c`.
+
+mod control;
+mod guest;
+pub mod points;
+pub mod restart;
+pub mod soak;
+
+use std::{
+    fs::{self, File},
+    io,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::Arc,
+    time::Duration,
+};
+
+use statusquo_vmm::hypervisor::process::Process;
+use tempfile::TempDir;
+
+use self::control::Connection;
+use crate::{replay::Fault, systems::qemu, workdir};
+
+/// How long anything may take that a loaded machine slows down. Shorter than the deadline of a step would be of no
+/// use: what is waited for in a step is waited for twice at most.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+/// The domain of every run.
+const DOMAIN: &str = "guest";
+
+/// How the daemon and its QEMU are run.
+#[derive(Clone, Debug)]
+pub struct Vmmd {
+    program: PathBuf,
+    /// What makes the program the daemon.
+    words: Vec<String>,
+    qemu: PathBuf,
+    version: String,
+}
+
+/// Why there is none.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("system vmmd: {0}")]
+pub struct Missing(String);
+
+impl Vmmd {
+    /// The daemon of this program, which is `statusquo vmmd` unless another one is named, and a QEMU.
+    pub fn find(program: Option<&Path>, qemu: &Path) -> Result<Self, Missing> {
+        let (program, words) = match program {
+            Some(program) => (program.to_owned(), Vec::new()),
+            None => {
+                let own = std::env::current_exe()
+                    .map_err(|error| Missing(format!("which program is this? {error}")))?;
+                (own, vec!["vmmd".to_owned()])
+            }
+        };
+        Self::new(program, words, qemu)
+    }
+
+    /// A daemon that is this program with these words before its own.
+    pub fn new(program: PathBuf, words: Vec<String>, qemu: &Path) -> Result<Self, Missing> {
+        let first_line = |program: &Path, words: &[String]| {
+            let output = Command::new(program).args(words).arg("--version").output();
+            let output =
+                output.map_err(|error| Missing(format!("run {}: {error}", program.display())))?;
+            let text = String::from_utf8_lossy(&output.stdout).into_owned();
+            let line = text.lines().next().map(str::to_owned);
+            line.filter(|_| output.status.success())
+                .ok_or_else(|| Missing(format!("{} does not say its version", program.display())))
+        };
+        let daemon = first_line(&program, &words)?;
+        let daemon = daemon.rsplit(' ').next().unwrap_or_default().to_owned();
+        let line = first_line(qemu, &[]).map_err(|Missing(why)| {
+            Missing(format!("{why}; on Debian: apt-get install qemu-system-x86"))
+        })?;
+        // "QEMU emulator version 7.2.22 (Debian …)"
+        let version = line.split("version ").nth(1).and_then(|rest| rest.split(' ').next());
+        let version = format!("{daemon}, QEMU {}", version.unwrap_or("of unknown version"));
+        Ok(Vmmd { program, words, qemu: qemu.to_owned(), version })
+    }
+
+    /// The default QEMU.
+    pub fn default_qemu() -> &'static str {
+        qemu::DEFAULT_BINARY
+    }
+}
+
+fn environment(error: impl std::fmt::Display) -> Fault {
+    Fault::Environment(error.to_string())
+}
+
+/// A directory with a daemon that comes and goes and a QEMU that stays until the run ends.
+#[derive(Debug)]
+struct Home {
+    vmmd: Vmmd,
+    daemon: Option<Child>,
+    stepwise: bool,
+    /// How often it was killed.
+    kills: u64,
+    dir: TempDir,
+    _common: Arc<TempDir>,
+}
+
+impl Home {
+    fn new(vmmd: &Vmmd, stepwise: bool) -> io::Result<Self> {
+        let common = workdir::root()?;
+        let dir = TempDir::new_in(common.path())?;
+        guest::write_emulator(dir.path(), &vmmd.qemu)?;
+        let vmmd = vmmd.clone();
+        Ok(Home { vmmd, daemon: None, stepwise, kills: 0, dir, _common: common })
+    }
+
+    fn runtime(&self) -> PathBuf {
+        self.dir.path().join("r")
+    }
+
+    fn status_file(&self) -> PathBuf {
+        self.runtime().join(format!("status/{DOMAIN}.xml"))
+    }
+
+    /// A directory where the new status file would be written: the disk is full.
+    fn obstacle(&self) -> PathBuf {
+        self.runtime().join(format!("status/{DOMAIN}.xml.new"))
+    }
+
+    /// Starts the daemon and waits until it answers.
+    fn start_daemon(&mut self) -> io::Result<Connection> {
+        let log =
+            File::options().create(true).append(true).open(self.dir.path().join("daemon.log"))?;
+        let mut command = Command::new(&self.vmmd.program);
+        command.args(&self.vmmd.words).arg("--state-dir").arg(self.dir.path().join("s"));
+        command.arg("--runtime-dir").arg(self.runtime());
+        command.args(["run", "--log-level", "debug", "--unplug-wait", "0"]);
+        command.args(self.stepwise.then_some("--stepwise"));
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        self.daemon = Some(command.spawn()?);
+        self.connect()
+    }
+
+    fn connect(&mut self) -> io::Result<Connection> {
+        let socket = self.runtime().join("control.sock");
+        control::within(PATIENCE, || {
+            if let Some(daemon) = &mut self.daemon
+                && let Some(status) = daemon.try_wait()?
+            {
+                return Err(io::Error::other(format!(
+                    "the daemon ended with {status}: {}",
+                    self.log_end()
+                )));
+            }
+            Connection::open(&socket).map(Some).or_else(|error| match error.kind() {
+                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => Ok(None),
+                _ => Err(error),
+            })
+        })?
+        .ok_or_else(|| io::Error::other("the daemon does not listen"))
+    }
+
+    fn log_end(&self) -> String {
+        let text = fs::read(self.dir.path().join("daemon.log")).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text).into_owned();
+        let lines: Vec<&str> = text.lines().rev().take(3).collect();
+        lines.into_iter().rev().collect::<Vec<_>>().join(" | ")
+    }
+
+    /// SIGKILL.
+    fn kill_daemon(&mut self) -> io::Result<()> {
+        if let Some(mut daemon) = self.daemon.take() {
+            self.kills += 1;
+            daemon.kill()?;
+            daemon.wait()?;
+        }
+        Ok(())
+    }
+
+    /// The guest, from the moment on in which it has a pidfile.
+    fn qemu(&self) -> Option<Process> {
+        Process::of_pidfile(&self.runtime().join(format!("domains/{DOMAIN}/pid"))).ok()
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        // The daemon first, or it would tidy up after its guest.
+        drop(self.kill_daemon());
+        if let Some(qemu) = self.qemu() {
+            drop(qemu.end(Duration::ZERO));
+        }
+    }
+}

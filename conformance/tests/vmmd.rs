@@ -1,0 +1,98 @@
+//! The real daemon with a real QEMU, where there is one. `STATUSQUO_REQUIRE=qemu` makes it an error that there is none.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::{path::Path, process::Command, time::Duration};
+
+use statusquo::{
+    replay::{Observed, Verdict, replay_one},
+    studies::{Daemonized, Replayable},
+    systems::vmmd::{Vmmd, soak},
+};
+use statusquo_model::{
+    family::Family,
+    studies::restart::{Restart, Study, outcome::Reply},
+};
+
+const PATIENCE: Duration = Duration::from_secs(120);
+
+fn vmmd() -> Option<Vmmd> {
+    let program = env!("CARGO_BIN_EXE_statusquo").into();
+    let qemu = Path::new(Vmmd::default_qemu());
+    match Vmmd::new(program, vec!["vmmd".to_owned()], qemu) {
+        Ok(vmmd) => Some(vmmd),
+        Err(why) => {
+            let required = std::env::var("STATUSQUO_REQUIRE").unwrap_or_default();
+            assert!(!required.contains("qemu"), "QEMU is required: {why}");
+            eprintln!("skipped: {why}");
+            None
+        }
+    }
+}
+
+fn daemonized(vmmd: &Vmmd, scope: &str) -> Daemonized<Study> {
+    let ours = Restart::designs().iter().find(|design| design.name == "ours").unwrap();
+    let scope = Restart::scopes().iter().find(|known| known.name == scope).unwrap();
+    Restart::vmmd(&Restart::study(ours, scope), vmmd).unwrap()
+}
+
+/// What the daemon does agrees with the model; the same trace with another expectation at its end does not.
+#[test]
+fn a_wrong_expectation_is_a_divergence() {
+    let Some(vmmd) = vmmd() else { return };
+    for scope in ["usb", "pci"] {
+        let daemonized = daemonized(&vmmd, scope);
+        let longest = daemonized.points.iter().max_by_key(|trace| trace.len()).unwrap();
+        for system in &daemonized.systems {
+            let (verdict, _) = replay_one(longest, &system.factory, PATIENCE);
+            assert_eq!(verdict, Verdict::Agrees, "{}", system.class);
+            let mut wrong = longest.clone();
+            let last = wrong.last_mut().unwrap();
+            let Reply::Places { backends, .. } = &mut last.outcome.reply else {
+                panic!("{last:?}")
+            };
+            backends.push(9);
+            let (verdict, _) = replay_one(&wrong, &system.factory, PATIENCE);
+            let Verdict::Diverges(divergence) = verdict else { panic!("{verdict:?}") };
+            assert_eq!(divergence.step, wrong.len() - 1);
+            assert_eq!(divergence.kind(), "wrong outcome");
+            let Ok(Observed::Outcome(outcome)) = divergence.observed else { panic!("no outcome") };
+            assert_eq!(outcome, longest.last().unwrap().outcome);
+        }
+    }
+}
+
+#[test]
+fn kills_at_random_instants_leave_all_places_agreeing() {
+    let Some(vmmd) = vmmd() else { return };
+    let soaked = soak::soak(&vmmd, 6, 7, 2).unwrap();
+    assert_eq!((soaked.kills, &soaked.wrong), (6, &vec![]));
+}
+
+#[test]
+fn options_of_the_daemon_go_with_the_daemon() {
+    let run = |words: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_statusquo")).args(words).output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    assert_eq!(
+        run(&["replay", "restart", "--kills", "3"]),
+        (Some(2), "error: --kills goes with `--system vmmd`\n".to_owned())
+    );
+    assert_eq!(
+        run(&["replay", "chardev", "--system", "vmmd", "--kills", "3"]),
+        (
+            Some(2),
+            "error: --kills goes with `restart`, all of it: without --scope and --design\n"
+                .to_owned()
+        )
+    );
+    let (code, text) = run(&["replay", "restart", "--system", "vmmd", "--vmmd", "/nowhere"]);
+    assert_eq!(code, Some(3));
+    assert_eq!(text, "error: system vmmd: run /nowhere: No such file or directory (os error 2)\n");
+    let (code, text) = run(&["replay", "restart", "--system", "vmmd", "--qemu", "/nowhere"]);
+    assert_eq!(code, Some(3));
+    assert!(
+        text.contains("run /nowhere") && text.contains("apt-get install qemu-system-x86"),
+        "{text}"
+    );
+}
