@@ -22,6 +22,7 @@ pub fn names() -> Vec<&'static str> {
         studies::chardev::Chardev::NAME,
         studies::restart::Restart::NAME,
         studies::alias::Alias::NAME,
+        studies::pci_root::PciRoot::NAME,
         studies::usb::Usb::NAME,
     ]
 }

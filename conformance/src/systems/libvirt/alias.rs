@@ -339,7 +339,7 @@ fn why(error: &str) -> Result<Why, Fault> {
 }
 
 /// The devices that take part, each with its element, in the model's order.
-fn shown(text: &str) -> Result<Vec<(Kind, Shown, String)>, Fault> {
+pub(crate) fn shown(text: &str) -> Result<Vec<(Kind, Shown, String)>, Fault> {
     let document = Document::parse(text).map_err(|error| Fault::Garbage(error.to_string()))?;
     let root = document.root();
     let node = match document.is(root, "domain") {

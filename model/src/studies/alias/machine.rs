@@ -243,7 +243,7 @@ impl Machine<'_> {
         running.qemu.remove(id);
         self.outcome.gone = vec![id];
         let reply = match by {
-            By::Alias(_) => Reply::Requested,
+            By::Alias(_) if !self.rules.alias_waits => Reply::Requested,
             _ => Reply::Done,
         };
         if record.kind == Kind::SerialConsole

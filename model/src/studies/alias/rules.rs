@@ -29,6 +29,8 @@ pub struct Rules {
     pub no_alias_is_passed_over: bool,
     /// A device whose unplug is pending may be detached again.
     pub pending_is_asked: bool,
+    /// A detach by alias is answered when the device is gone, as one by its element is.
+    pub alias_waits: bool,
     /// It is said that the two of a pair are one device.
     pub declares_the_pair: bool,
 }
@@ -101,6 +103,7 @@ const LIBVIRT: Rules = Rules {
     fixed_is_refused: false,
     no_alias_is_passed_over: false,
     pending_is_asked: false,
+    alias_waits: false,
     declares_the_pair: false,
 };
 
@@ -199,6 +202,7 @@ pub const DESIGNS: [(Design, Rules); 7] = [
             fixed_is_refused: true,
             no_alias_is_passed_over: true,
             pending_is_asked: true,
+            alias_waits: true,
             declares_the_pair: true,
         },
     ),
