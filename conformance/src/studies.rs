@@ -86,8 +86,10 @@ pub fn visit<V: Visitor>(name: &str, visitor: V) -> Result<V::Output, UnknownNam
     }
 }
 
-/// Finds a design by name.
+/// Finds a design by name, or by what it is also called.
 pub fn design<F: Family>(name: &str) -> Result<&'static Design, UnknownName> {
+    let other = F::OTHER_NAMES.iter().find(|(other, _)| *other == name);
+    let name = other.map_or(name, |(_, name)| name);
     let known = || F::designs().iter().map(|design| design.name);
     let found = F::designs().iter().find(|design| design.name == name);
     found.ok_or_else(|| catalogue::unknown("design", name, known()))

@@ -270,7 +270,7 @@ impl Run {
             Ok(said) => done_or(&said, Reply::Done),
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
                 self.restart().map_err(environment)?;
-                Ok(Reply::DaemonCrashed)
+                Ok(Reply::DaemonDied)
             }
             Err(error) => Err(environment(error)),
         }

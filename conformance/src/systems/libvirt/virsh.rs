@@ -156,9 +156,18 @@ impl Virsh {
         let has = |text: &str, what: &str| text.get(from..).and_then(|rest| rest.find(what));
         let begun = |text: &str| has(text, "Escape character").or(has(text, "error:"));
         let at = self.wait_for(most, begun)?;
-        // At an open console it is the end; at the prompt it takes the next character with it.
-        self.stdin.write_all(b"\x1d")?;
-        self.wait_for(most, |text| text.get(from + at..).and_then(|rest| rest.find("virsh #")))?;
+        // At an open console it is the end. What is typed before it is open is thrown away, so it is typed again;
+        // at the prompt it takes the next character with it.
+        let prompt = |text: &str| text.get(from + at..).and_then(|rest| rest.find("virsh #"));
+        let deadline = Instant::now() + most;
+        loop {
+            self.stdin.write_all(b"\x1d")?;
+            match self.wait_for(Duration::from_millis(100), prompt) {
+                Err(error)
+                    if error.kind() == io::ErrorKind::TimedOut && Instant::now() < deadline => {}
+                ended => break ended?,
+            };
+        }
         self.stdin.write_all(b"\n")?;
         let mut given = self.give("")?;
         given.from = from;

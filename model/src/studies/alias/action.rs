@@ -182,7 +182,7 @@ pub enum Reply {
     /// What is written.
     Shown(Vec<Shown>),
     /// None: the daemon is gone. It is started again.
-    DaemonCrashed,
+    DaemonDied,
 }
 
 impl Reply {

@@ -51,7 +51,7 @@ impl Machine<'_> {
             Action::Open { name } => {
                 let (_, memory) = self.running()?;
                 self.outcome.reply = open(self.rules, &memory, name);
-                if self.outcome.reply == Reply::DaemonCrashed {
+                if self.outcome.reply == Reply::DaemonDied {
                     self.restart();
                 }
             }
@@ -148,6 +148,10 @@ impl Machine<'_> {
         // The definition becomes the live one, and what is written of it the one for the next start
         // (`virDomainObjSetDefTransient`).
         self.state.config = Some(config.print(self.rules).parse(self.rules, Read::Inactive));
+        // What was accepted once is looked at again, and may have become its own dump meanwhile.
+        if let Err(why) = self.validate(&config) {
+            return self.refuse(why);
+        }
         let memory = config.start(self.rules);
         let mut qemu = Qemu::default();
         for device in memory.devices().filter(|device| !device.kind.is_overlay()) {
@@ -411,7 +415,7 @@ pub(super) struct Crash;
 
 fn open(rules: &Rules, memory: &Definition, name: Option<Alias>) -> Reply {
     match find_console(rules, memory, name) {
-        Err(Crash) => Reply::DaemonCrashed,
+        Err(Crash) => Reply::DaemonDied,
         Ok(None) => Reply::Refused(Why::NoSuchConsole),
         Ok(Some(at)) => match memory.get(at).map(|device| device.source) {
             Some(Source::Pty(_)) => Reply::Done,

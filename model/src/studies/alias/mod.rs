@@ -52,6 +52,7 @@ impl Family for Alias {
     const QUESTION: &'static str =
         "Does every way to name a device reach the same device before and after a restart?";
     const PINS: &'static str = include_str!("pins.tsv");
+    const OTHER_NAMES: &'static [(&'static str, &'static str)] = &[("own-alias", "libvirt-9.0")];
 
     fn designs() -> &'static [Design] {
         const { &crate::family::firsts(&DESIGNS) }
@@ -132,7 +133,7 @@ impl study::Study for Study {
             Reply::Requested => 1 << 2,
             Reply::Refused(_) => 1 << 3,
             Reply::Shown(_) => 1 << 4,
-            Reply::DaemonCrashed => 0,
+            Reply::DaemonDied => 0,
         };
         reply | u64::from(!outcome.gone.is_empty()) << 5
     }

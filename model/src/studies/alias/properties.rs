@@ -235,7 +235,7 @@ pub(super) fn properties() -> Vec<Property<Study>> {
             "libvirt qemuDomainOpenConsole, which compares an alias that is not there",
             AlwaysStep(|_, _, action, outcome: &Outcome, _| {
                 let asked = !matches!(action, Action::Restart | Action::Redefine);
-                Judgement::when(asked, outcome.reply != Reply::DaemonCrashed)
+                Judgement::when(asked, outcome.reply != Reply::DaemonDied)
             }),
         ),
         property(

@@ -107,6 +107,7 @@ fn what_was_seen_of_libvirt_9() {
         refused(Why::DuplicateAlias),
     );
     users(Asked::TwiceA, &[], refused(Why::DuplicateId));
+    users(Asked::TwiceA, &[Action::Start], refused(Why::DuplicateAlias));
     let virtio = Action::Attach { kind: Kind::VirtioConsole, alias: None };
     let attached =
         |number| Reply::Attached { alias: name::Alias::new(name::Stem::Console, number) };
@@ -129,7 +130,7 @@ fn what_was_seen_of_libvirt_9() {
     let stub = action::Shown { kind: Kind::Parallel, port: Some(-1), alias: None };
     let dump = Action::Dump { what: What::Live };
     usb(Asked::Nothing, &[plug, unplug, dump], Reply::Shown(vec![stub]));
-    usb(Asked::Nothing, &[plug, unplug, Action::Restart, open(SERIAL0)], Reply::DaemonCrashed);
+    usb(Asked::Nothing, &[plug, unplug, Action::Restart, open(SERIAL0)], Reply::DaemonDied);
     usb(Asked::Nothing, &[plug, Action::Restart, unplug, dump], Reply::Shown(vec![]));
     usb(Asked::UsbPair, &[XML_CONSOLE], refused(Why::CauseUnknown));
     usb(Asked::UsbPair, &[Action::Restart, XML_CONSOLE], Reply::Done);
