@@ -275,7 +275,7 @@ fn clients_that_flood_without_reading_or_go_away_cost_nobody_else() {
     for _ in 0..50 {
         for flooder in &mut flooders {
             // What does not fit is cut off: from then on it is garbage, too.
-            flooder.write(line.as_bytes()).ok();
+            flooder.write_all(line.as_bytes()).ok();
         }
         assert_eq!(other.ask(json!("ping")), json!({"id": 1, "reply": "done"}));
     }

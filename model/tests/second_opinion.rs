@@ -7,8 +7,8 @@ use statusquo_model::{
     family::{Family, Role},
     second_opinion::{self, Disagreement},
     studies::{
-        chardev::Chardev, freeze::Freeze, hostdev::Hostdev, pci_root::PciRoot, restart::Restart,
-        usb::Usb,
+        alias::Alias, chardev::Chardev, freeze::Freeze, hostdev::Hostdev, pci_root::PciRoot,
+        restart::Restart, usb::Usb,
     },
 };
 
@@ -40,6 +40,7 @@ macro_rules! second_opinions {
 second_opinions! {
     chardev: Chardev, 7;
     restart: Restart, 6;
+    alias: Alias, 1;
     pci_root: PciRoot, 1;
     usb: Usb, 4;
     hostdev: Hostdev, 3;
