@@ -54,12 +54,6 @@ pub trait Replayable: Family {
     }
 }
 
-impl Replayable for PciRoot {
-    fn matrix() -> Option<&'static dyn Matrix> {
-        Some(&crate::matrix::PciRootMatrix)
-    }
-}
-
 impl Replayable for Usb {
     fn matrix() -> Option<&'static dyn Matrix> {
         Some(&crate::matrix::UsbMatrix)

@@ -81,7 +81,7 @@ struct Run {
     // Dropped in this order: the daemon, the proxy, the guest, the directory.
     virsh: Option<Virsh>,
     proxy: Proxy,
-    qemu: Qemu,
+    qemu: Guest,
     root: PathBuf,
     programs: Programs,
     asked: u32,
@@ -95,18 +95,28 @@ struct Run {
 }
 
 /// A guest that ends with its trace, from the moment on in which libvirt may have started it.
-struct Qemu {
+pub(super) struct Guest {
     root: PathBuf,
     pid: Option<i32>,
 }
 
-impl Qemu {
+impl Guest {
+    /// None yet below this directory.
+    pub(super) fn nobody(root: &Path) -> Self {
+        Guest { root: root.to_owned(), pid: None }
+    }
+
+    /// Looks for the process that libvirt has started last.
+    pub(super) fn find(&mut self) {
+        self.pid = domain::pid(&self.root);
+    }
+
     fn is_alive(&self) -> bool {
         self.pid.is_some_and(|pid| domain::is_ours(pid, &self.root))
     }
 }
 
-impl Drop for Qemu {
+impl Drop for Guest {
     fn drop(&mut self) {
         self.pid = self.pid.or_else(|| domain::pid(&self.root));
         if self.is_alive()
@@ -141,7 +151,7 @@ impl Run {
         let root = dir.path().to_owned();
         configure(&root)?;
         reuse_capabilities(common.path(), &root)?;
-        let mut qemu = Qemu { root: root.clone(), pid: None };
+        let mut qemu = Guest::nobody(&root);
         let xml = root.join("domain.xml");
         fs::write(&xml, domain::xml(&programs.qemu, &root.join("look")))?;
         let mut virsh = Virsh::start(programs, &root)?;
@@ -156,7 +166,7 @@ impl Run {
             return Err(io::Error::other("libvirt wrote no pid file"));
         }
         keep_capabilities(common.path(), &root)?;
-        qemu.pid = domain::pid(&root);
+        qemu.find();
         virsh.kill();
         let proxy = Proxy::new(&domain::monitor(&root))?;
         let mut run = Run {
@@ -507,12 +517,12 @@ fn inode(path: &Path) -> Option<u64> {
 }
 
 /// Asking QEMU what it can do takes libvirt seconds; the first run's answer serves the others.
-fn reuse_capabilities(common: &Path, root: &Path) -> io::Result<()> {
+pub(super) fn reuse_capabilities(common: &Path, root: &Path) -> io::Result<()> {
     let kept = common.join("capabilities");
     if kept.exists() { copy(&kept, &root.join("cache/qemu/capabilities")) } else { Ok(()) }
 }
 
-fn keep_capabilities(common: &Path, root: &Path) -> io::Result<()> {
+pub(super) fn keep_capabilities(common: &Path, root: &Path) -> io::Result<()> {
     let (made, kept) = (root.join("cache/qemu/capabilities"), common.join("capabilities"));
     if kept.exists() || !made.exists() {
         return Ok(());

@@ -156,7 +156,8 @@ impl Virsh {
         self.end();
     }
 
-    fn end(&mut self) {
+    /// SIGKILL, and its end is waited for.
+    pub(super) fn end(&mut self) {
         // Through a namespace or not, it is the same process: setpriv and unshare become virsh.
         drop(self.child.kill());
         drop(self.child.wait());
