@@ -63,12 +63,6 @@ pub trait Replayable: Family {
     }
 }
 
-impl Replayable for PciRoot {
-    fn matrix() -> Option<&'static dyn Matrix> {
-        Some(&crate::matrix::PciRootMatrix)
-    }
-}
-
 /// A study on our daemon.
 #[expect(missing_debug_implementations, reason = "factories have none")]
 pub struct Daemonized<S: Study> {

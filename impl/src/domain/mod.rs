@@ -26,6 +26,7 @@
 mod address;
 mod addresses;
 mod alias;
+mod bus;
 mod class;
 pub mod command_line;
 mod device;
@@ -40,6 +41,7 @@ use std::borrow::Cow;
 
 pub use address::{Address, Drive, Pci, Usb, VirtioSerial};
 pub use alias::is_user_alias;
+pub use bus::Bus;
 pub use class::Class;
 pub use device::Device;
 pub use error::{Error, Problem};

@@ -87,7 +87,7 @@ impl Run {
         let root = dir.path().to_owned();
         configure(&root)?;
         reuse_capabilities(common.path(), &root)?;
-        let qemu = Qemu { root: root.clone(), pid: None };
+        let qemu = Qemu::nobody(&root);
         let mut run = Run {
             virsh: None,
             qemu,
@@ -199,7 +199,7 @@ impl Run {
             }
             Action::Start => {
                 let said = self.ask(&format!("start {}", domain::NAME)).map_err(environment)?;
-                self.qemu.pid = domain::pid(&self.root);
+                self.qemu.find();
                 keep_capabilities(self.common.path(), &self.root).map_err(environment)?;
                 done_or(&said, Reply::Done)
             }

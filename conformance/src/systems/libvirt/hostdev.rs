@@ -7,7 +7,6 @@
 
 use std::{fs, io, path::Path, path::PathBuf, sync::Arc, time::Duration};
 
-use rustix::process::{Pid, Signal, kill_process};
 use statusquo_model::studies::hostdev::{
     Study,
     action::{Action, Asked, Outcome, Refusal, Result as Answer, Shown},
@@ -18,7 +17,7 @@ use tempfile::TempDir;
 
 use super::{
     Programs, domain,
-    life::{keep_capabilities, reuse_capabilities},
+    life::{Qemu, keep_capabilities, reuse_capabilities},
     virsh::{Virsh, configure},
 };
 use crate::{
@@ -85,30 +84,13 @@ fn environment(error: impl std::fmt::Display) -> Fault {
 struct Run {
     // Dropped in this order: the daemon, the guest, the directory.
     virsh: Option<Virsh>,
-    guest: Guest,
+    guest: Qemu,
     programs: Programs,
     device: [u32; 4],
     /// So much of the log has been read.
     logged: usize,
     _dir: TempDir,
     _common: Arc<TempDir>,
-}
-
-/// A guest ends with its trace.
-struct Guest {
-    root: PathBuf,
-}
-
-impl Drop for Guest {
-    fn drop(&mut self) {
-        if let Some(pid) = domain::pid(&self.root)
-            && domain::is_ours(pid, &self.root)
-            && let Some(pid) = Pid::from_raw(pid)
-        {
-            // It may have ended meanwhile.
-            let _gone = kill_process(pid, Signal::KILL);
-        }
-    }
 }
 
 impl Run {
@@ -121,7 +103,7 @@ impl Run {
         let virsh = Some(Virsh::start(programs, &root)?);
         Ok(Run {
             virsh,
-            guest: Guest { root },
+            guest: Qemu::nobody(&root),
             programs: programs.clone(),
             device,
             logged: 0,

@@ -17,6 +17,16 @@ pub(super) struct Qemu {
 }
 
 impl Qemu {
+    /// None yet below this directory.
+    pub(super) fn nobody(root: &Path) -> Self {
+        Qemu { root: root.to_owned(), pid: None }
+    }
+
+    /// Looks for the process that libvirt has started last.
+    pub(super) fn find(&mut self) {
+        self.pid = domain::pid(&self.root);
+    }
+
     pub(super) fn is_alive(&self) -> bool {
         self.pid.is_some_and(|pid| domain::is_ours(pid, &self.root))
     }

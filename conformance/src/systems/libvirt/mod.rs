@@ -12,6 +12,7 @@ pub(crate) mod alias;
 mod domain;
 pub(crate) mod hostdev;
 mod life;
+pub(crate) mod pci_root;
 mod proxy;
 pub(crate) mod restart;
 mod virsh;

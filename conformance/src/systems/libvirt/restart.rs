@@ -117,7 +117,7 @@ impl Run {
         let root = dir.path().to_owned();
         configure(&root)?;
         reuse_capabilities(common.path(), &root)?;
-        let mut qemu = Qemu { root: root.clone(), pid: None };
+        let mut qemu = Qemu::nobody(&root);
         let xml = root.join("domain.xml");
         fs::write(&xml, domain::xml(&programs.qemu, &root.join("look")))?;
         let mut virsh = Virsh::start(programs, &root)?;
@@ -132,7 +132,7 @@ impl Run {
             return Err(io::Error::other("libvirt wrote no pid file"));
         }
         keep_capabilities(common.path(), &root)?;
-        qemu.pid = domain::pid(&root);
+        qemu.find();
         virsh.kill();
         let proxy = Proxy::new(&domain::monitor(&root))?;
         let mut run = Run {

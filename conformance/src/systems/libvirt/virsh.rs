@@ -163,10 +163,11 @@ impl Virsh {
         loop {
             self.stdin.write_all(b"\x1d")?;
             match self.wait_for(Duration::from_millis(100), prompt) {
+                Ok(_) => break,
                 Err(error)
                     if error.kind() == io::ErrorKind::TimedOut && Instant::now() < deadline => {}
-                ended => break ended?,
-            };
+                Err(error) => return Err(error),
+            }
         }
         self.stdin.write_all(b"\n")?;
         let mut given = self.give("")?;
@@ -204,7 +205,8 @@ impl Virsh {
         self.end();
     }
 
-    fn end(&mut self) {
+    /// SIGKILL, and its end is waited for.
+    pub(super) fn end(&mut self) {
         // Through a namespace or not, it is the same process: setpriv and unshare become virsh.
         drop(self.child.kill());
         drop(self.child.wait());

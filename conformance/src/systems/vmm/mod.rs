@@ -2,4 +2,5 @@
 
 mod alias;
 mod chardev;
+mod pci_root;
 pub(crate) mod restart;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Delay, MachineType,
+    Delay, MachineType, Root,
     arguments::{identifier, loose, number},
     backends::{Access, Backends},
     catalogue::{Bus, Driver, Needs},
@@ -76,10 +76,22 @@ impl Devices {
                     [(0, 0, "mch"), (31, 0, "ICH9-LPC"), (31, 2, "ich9-ahci"), (31, 3, "ICH9-SMB")];
                 ("pcie.0", bus(Bus::Pcie, false, &chips), 6)
             }
+            MachineType::Bare(roots) => {
+                let own =
+                    |root: &Root| (root.name.to_owned(), bus(root.kind, root.hotpluggable, &[]));
+                let buses = roots.iter().map(own).collect();
+                return Devices { devices: BTreeMap::new(), buses, next: 0 };
+            }
         };
         buses.insert(root.to_owned(), root_bus);
         buses.extend((0..ide).map(|unit| (format!("ide.{unit}"), bus(Bus::Ide, false, &[]))));
         Devices { devices: BTreeMap::new(), buses, next: 0 }
+    }
+
+    /// Whether a bus of the machine's own takes devices while it runs. `None`: there is none of that name.
+    pub(super) fn own(&self, name: &str) -> Option<bool> {
+        let bus = self.buses.get(name).filter(|bus| bus.owner.is_none())?;
+        Some(bus.hotpluggable)
     }
 
     pub(super) fn get(&self, key: Key) -> Option<&Device> {
