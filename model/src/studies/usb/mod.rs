@@ -27,6 +27,8 @@ mod properties;
 pub mod state;
 
 #[cfg(test)]
+mod rules;
+#[cfg(test)]
 mod tests;
 
 use self::{
@@ -81,8 +83,6 @@ pub struct Study {
     bounds: Bounds,
 }
 
-/// Network cards at most.
-const CARDS_MAX: u32 = 2;
 /// Slots below this are used: enough for a slot that is vacated, and one beyond the controller.
 const SLOTS: u32 = 6;
 
@@ -213,7 +213,7 @@ impl Study {
 
     fn plug(&self, state: &mut State) -> std::result::Result<Result, Blocked> {
         let Life::Running { host, guest } = state.life else { return Err(NOT_RUNNING) };
-        if guest.live.cards.count_ones() >= CARDS_MAX {
+        if guest.live.cards.count_ones() >= self.bounds.cards_max {
             return Err(Blocked("there are enough network cards"));
         }
         let plugged = self.host_of(state, host).plug(&guest);
