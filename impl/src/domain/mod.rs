@@ -4,6 +4,7 @@
 //!
 //! - [`tree`]: an XML tree that loses nothing.
 //! - [`Device`], [`Class`], [`Address`], [`Machine`]: typed views.
+//! - [`Domain::lookup`]: which device is meant, by a name or by a description.
 //! - [`Domain::post_parse`], [`Domain::assign_addresses`], [`Domain::assign_aliases`]: what libvirt adds to a
 //!   definition, in the order in which it does.
 //!
@@ -27,6 +28,7 @@ mod alias;
 mod class;
 mod device;
 mod error;
+mod lookup;
 mod machine;
 mod post_parse;
 pub mod tree;
@@ -38,6 +40,7 @@ pub use alias::is_user_alias;
 pub use class::Class;
 pub use device::Device;
 pub use error::{Error, Problem};
+pub use lookup::{Fixed, LookupError, Name, Place};
 pub use machine::Machine;
 use tree::{Document, Limits, NodeId};
 

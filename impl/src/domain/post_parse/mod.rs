@@ -20,6 +20,7 @@ impl Domain {
         self.complete_serials()?;
         self.complete_devices()?;
         self.pair_console()?;
+        self.pair_aliases()?;
         self.add_implicit_controllers()?;
         self.add_implicit_video()?;
         // The pairing may have made a serial port, and devices may have needed controllers.
