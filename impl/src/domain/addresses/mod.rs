@@ -6,6 +6,7 @@
 mod ccw;
 mod pci;
 mod pci_set;
+mod plugged;
 mod spapr;
 mod usb;
 mod virtio_serial;

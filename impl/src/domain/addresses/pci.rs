@@ -9,7 +9,7 @@ use crate::domain::{
 };
 
 /// The addresses that one pass gives.
-type Given = BTreeMap<NodeId, Pci>;
+pub(super) type Given = BTreeMap<NodeId, Pci>;
 
 impl Domain {
     /// The disks in the order in which libvirt keeps them: buses as they first appear, each by name
@@ -50,7 +50,7 @@ impl Domain {
     }
 
     /// The models of the PCI controllers by index.
-    fn pci_models(&self) -> Result<Vec<Option<String>>, Error> {
+    pub(super) fn pci_models(&self) -> Result<Vec<Option<String>>, Error> {
         let mut models = Vec::new();
         for controller in self.of(Class::Controller).filter(|c| c.kind() == "pci") {
             let index = controller.index()?.unwrap_or(0) as usize;
@@ -71,7 +71,7 @@ impl Domain {
     }
 
     /// The set with every address of the definition taken: `qemuDomainCollectPCIAddress`.
-    fn pci_set(&self, models: &[Option<String>], grows: bool) -> Result<Set, Error> {
+    pub(super) fn pci_set(&self, models: &[Option<String>], grows: bool) -> Result<Set, Error> {
         let roots = self.machine().is_pseries();
         let mut set = Set::new(models, roots, grows).map_err(|problem| self.at_root(problem))?;
         for device in self.devices() {
@@ -131,7 +131,7 @@ impl Domain {
     }
 
     /// `qemuDomainValidateDevicePCISlotsChipsets`
-    fn reserve_chipset(&self, set: &mut Set, given: &mut Given) -> Result<(), Error> {
+    pub(super) fn reserve_chipset(&self, set: &mut Set, given: &mut Given) -> Result<(), Error> {
         let machine = self.machine();
         if machine.is_i440fx() {
             self.reserve_piix3(set, given)?;

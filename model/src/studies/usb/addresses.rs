@@ -13,22 +13,17 @@ fn bit(slot: u8) -> u8 {
     if slot < SLOTS { 1 << slot } else { 0 }
 }
 
-/// The bus of the network cards, which are virtio. Texts keep the addresses that they have, so a guest
-/// that moves between daemons with and without root ports needs no second bus here.
-fn bus_of_cards(generation: Generation, machine: Machine) -> Bus {
-    match machine {
-        Machine::Q35 if generation.has_root_ports() => Bus::Ports,
-        Machine::Q35 => Bus::Bridge,
-        _ => Bus::Root,
-    }
+/// The bus of the network cards: a conventional one, as `rtl8139`, libvirt's default, wants.
+fn bus_of_cards(machine: Machine) -> Bus {
+    if machine == Machine::Q35 { Bus::Bridge } else { Bus::Root }
 }
 
-/// The bus for a controller without an address: only xHCI is a PCIe device.
+/// The bus for a controller without an address: only xHCI is a PCIe device, and has a port to itself.
 fn bus_of_controller(generation: Generation, machine: Machine, model: Option<Model>) -> Bus {
-    match (machine, model) {
-        (Machine::Q35, Some(Model::NecXhci | Model::QemuXhci)) => bus_of_cards(generation, machine),
-        (Machine::Q35, _) => Bus::Bridge,
-        _ => Bus::Root,
+    let xhci = matches!(model, Some(Model::NecXhci | Model::QemuXhci));
+    match machine {
+        Machine::Q35 if xhci && generation.has_root_ports() => Bus::Ports,
+        _ => bus_of_cards(machine),
     }
 }
 
@@ -93,7 +88,7 @@ pub(super) fn assign(
         }
         (model, None) => {
             let bus = bus_of_controller(generation, machine, model);
-            let cards = match bus == bus_of_cards(generation, machine) {
+            let cards = match bus == bus_of_cards(machine) {
                 true => definition.cards,
                 false => 0,
             };
@@ -120,7 +115,7 @@ pub(super) fn plug(
     definition: &Definition,
     last: u8,
 ) -> Result<u8, Refusal> {
-    let bus = bus_of_cards(generation, machine);
+    let bus = bus_of_cards(machine);
     let taken = used(definition, bus) | reserved(generation, machine);
     let after = match generation.fit() {
         Fit::First => 0,

@@ -125,7 +125,7 @@ pub enum Bus {
     Root,
     /// q35: the conventional bus that takes what can be plugged.
     Bridge,
-    /// q35: one root port per device; the slot counts the ports.
+    /// q35: a root port; the slot counts those for devices without an address.
     Ports,
 }
 

@@ -295,17 +295,13 @@ mod r4_the_command_line {
                 (Z, "unknown-machine"),
                 (A2, "none"),
                 (B, "ich9@1d.7"),
-                (DPrime5, "nec-xhci@port:2.0"),
-                (N, "qemu-xhci@port:2.0"),
+                (DPrime5, "nec-xhci@port:1.0"),
+                (N, "qemu-xhci@port:1.0"),
             ],
         );
         table(
             of(Build::Upstream, Asked::Unset),
-            &[
-                (Z, "unknown-machine"),
-                (A2, "piix3-uhci@bridge:2.0"),
-                (DPrime5, "piix3-uhci@bridge:1.0"),
-            ],
+            &[(Z, "unknown-machine"), (A2, "piix3-uhci@bridge:2.0")],
         );
         let refused = [(Z, "unknown-machine"), (A2, "no-device"), (D, "no-model")];
         table(of(Build::NoUhci, Asked::Unset), &refused);
