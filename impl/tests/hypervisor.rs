@@ -52,6 +52,7 @@ fn launch(dir: &Path, binary: PathBuf, machine: MachineType, cold: &[Command]) -
     let machine = match machine {
         MachineType::Pc => "pc",
         MachineType::Q35 => "q35",
+        MachineType::Pseries => panic!("not on this binary"),
     };
     let mut arguments: Vec<String> =
         ["-accel", "tcg", "-display", "none", "-nodefaults", "-m", "16", "-S", "-machine", machine]
@@ -755,6 +756,7 @@ impl Dice {
                                 value["bus"] = self.pick("pci.1 pci.2 pci.3 pci.4 pcie.0").into();
                             }
                         }
+                        MachineType::Pseries => panic!("not on this binary"),
                     }
                 }
                 device(value)

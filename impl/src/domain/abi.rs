@@ -146,7 +146,7 @@ impl Domain {
     fn by_name(&self) -> BTreeMap<(Class, u8, String), (Class, NodeId)> {
         let names: BTreeMap<NodeId, String> =
             self.keys().into_iter().map(|(name, node)| (node, name)).collect();
-        let mut seen = BTreeMap::new();
+        let (mut seen, mut unnamed) = (BTreeMap::new(), 0);
         for device in self.devices().filter(|device| is_seen(device.class)) {
             // No controller is what a controller of model `none` says.
             let model = device.get("@model").unwrap_or_default();
@@ -157,7 +157,10 @@ impl Domain {
             let (order, name) = match names.get(&device.node) {
                 Some(name) => (0, name.clone()),
                 // A second device of one name.
-                None => (1, format!("{} {}", device.class.element(), device.node.number())),
+                None => {
+                    unnamed += 1;
+                    (1, format!("{} of a name in use, {unnamed}", device.class.element()))
+                }
             };
             seen.insert((device.class, order, name), (device.class, device.node));
         }
@@ -245,4 +248,76 @@ fn compare_addresses(
         });
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn differences(machine: (&str, &str), one: &str, other: &str) -> Vec<String> {
+        let read = |devices: &str| {
+            let (arch, machine) = machine;
+            Domain::parse(&format!(
+                "<domain type='kvm'><memory unit='MiB'>64</memory><os><type arch='{arch}' machine='{machine}'>hvm</type></os><devices>{devices}</devices></domain>"
+            ))
+            .unwrap()
+        };
+        let found = read(one).abi_differences(&read(other), &Emulator::default()).unwrap();
+        found.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn every_difference_is_told_with_its_path() {
+        let one = "<controller type='usb' index='0' model='pci-ohci'/><disk><target dev='vda' bus='virtio'/><serial>a</serial></disk><rng model='virtio'/>";
+        let other = "<controller type='usb' index='0' model='nec-xhci'/><disk><target dev='vda' bus='virtio'/><serial>b</serial></disk><sound model='ac97'/>";
+        assert_eq!(
+            differences(("ppc64", "pseries"), one, other),
+            [
+                "/domain/devices/disk: serial is `a` in the one and `b` in the other",
+                "/domain/devices/disk: address is `0000:00:02.0` in the one and `0000:00:03.0` in the other",
+                "/domain/devices/controller[1]: @model is `pci-ohci` in the one and `nec-xhci` in the other",
+                "/domain/devices/controller[1]: address is `0000:00:01.0` in the one and `0000:00:02.0` in the other",
+                "/domain/devices/memballoon: address is `0000:00:03.0` in the one and `0000:00:04.0` in the other",
+                "/domain/devices/rng: device is `rng #1` in the one and missing in the other",
+                "/domain/devices/sound: device is missing in the one and `sound #1` in the other",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_the_guest_does_not_see_is_no_difference() {
+        let one = "<controller type='usb' index='0' model='none'/><hostdev mode='subsystem' type='pci'><driver name='vfio'/><source><address bus='1'/></source></hostdev>";
+        let other = "<graphics type='vnc'/><video><model type='none'/></video><controller type='usb' index='0' model='none'/><hostdev mode='subsystem' type='pci'><source><address bus='1'/></source></hostdev>";
+        let found = differences(("x86_64", "q35"), one, other);
+        assert_eq!(
+            found,
+            ["/domain/devices/video: device is missing in the one and `video #1` in the other"]
+        );
+        // What is left out for old receivers.
+        let piix3 = "<controller type='usb' index='0' model='piix3-uhci'/>";
+        assert_eq!(differences(("x86_64", "pc"), "", piix3), [""; 0]);
+    }
+
+    #[test]
+    fn sizes_are_compared_in_bytes() {
+        let read = |memory: &str| {
+            Domain::parse(&format!(
+                "<domain type='kvm'>{memory}<os><type arch='x86_64' machine='pc'>hvm</type></os><devices/></domain>"
+            ))
+            .unwrap()
+        };
+        let compare = |one: &str, other: &str| {
+            let found = read(one).abi_differences(&read(other), &Emulator::default()).unwrap();
+            found.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(compare("<memory unit='MiB'>64</memory>", "<memory>65536</memory>"), [""; 0]);
+        assert_eq!(
+            compare("<memory unit='MiB'>64</memory>", "<memory unit='MB'>64</memory>"),
+            ["/domain: memory is `67108864 bytes` in the one and `64000000 bytes` in the other"]
+        );
+        assert_eq!(
+            compare("<memory unit='MiB'>64</memory>", ""),
+            ["/domain: memory is `67108864 bytes` in the one and missing in the other"]
+        );
+    }
 }

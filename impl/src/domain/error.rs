@@ -124,6 +124,9 @@ pub enum Problem {
     /// No room left for a device.
     #[error("no free {0} address is left")]
     NoAddress(&'static str),
+    /// No room left for a device that is plugged, and what would make some.
+    #[error("there is no {0}")]
+    NoPlace(String),
     /// A document of another version of this program.
     #[error("version {found} is not known, only {supported} is: use the program that wrote it")]
     Version {

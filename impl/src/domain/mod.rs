@@ -10,6 +10,7 @@
 //! - [`Domain::abi_differences`]: what a guest would see change, all of it, with XPaths.
 //! - [`Domain::post_parse`], [`Domain::assign_addresses`], [`Domain::assign_aliases`]: what libvirt adds to a
 //!   definition, in the order in which it does.
+//! - [`command_line`]: QEMU's arguments for a definition; [`Domain::plug`]: what QEMU is asked for one more device.
 //!
 //! ```
 //! use statusquo_vmm::domain::{Class, Domain};
@@ -30,11 +31,13 @@ mod address;
 mod addresses;
 mod alias;
 mod class;
+pub mod command_line;
 mod defaults;
 mod device;
 mod error;
 mod lookup;
 mod machine;
+mod plug;
 mod post_parse;
 pub mod tree;
 
@@ -49,6 +52,7 @@ pub use device::Device;
 pub use error::{Error, Problem};
 pub use lookup::{Fixed, LookupError, Name, Place};
 pub use machine::Machine;
+pub use plug::{Plugged, hotplug_device};
 use tree::{Document, Limits, NodeId};
 
 /// A domain's definition.

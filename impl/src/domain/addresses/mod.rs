@@ -6,7 +6,6 @@
 mod ccw;
 mod pci;
 mod pci_set;
-mod plugged;
 mod spapr;
 mod usb;
 mod virtio_serial;
@@ -27,6 +26,16 @@ impl Domain {
         self.assign_usb()?;
         self.assign_memory_slots()?;
         self.mirror_console()
+    }
+
+    /// Gives what was added to a running domain an address on the buses that are there:
+    /// `qemuDomainEnsurePCIAddress`, `virDomainUSBAddressEnsure`, `virDomainVirtioSerialAddrAutoAssign`.
+    pub(super) fn assign_plugged_addresses(&mut self) -> Result<(), Error> {
+        self.assign_virtio_serial()?;
+        self.assign_spapr_vio()?;
+        self.assign_ccw()?;
+        self.assign_pci_on_present_buses()?;
+        self.assign_usb()
     }
 
     /// `qemuDomainAssignMemorySlots`

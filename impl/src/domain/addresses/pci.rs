@@ -9,7 +9,7 @@ use crate::domain::{
 };
 
 /// The addresses that one pass gives.
-pub(super) type Given = BTreeMap<NodeId, Pci>;
+type Given = BTreeMap<NodeId, Pci>;
 
 impl Domain {
     /// The disks in the order in which libvirt keeps them: buses as they first appear, each by name
@@ -31,13 +31,20 @@ impl Domain {
     }
 
     pub(super) fn assign_pci(&mut self) -> Result<(), Error> {
-        let mut models = self.pci_models()?;
-        let supported = supports_pci(&self.machine());
+        let models = self.pci_models()?;
         if !models.is_empty() {
             self.add_pci_buses(&models)?;
-            models = self.pci_models()?;
         }
-        if !supported {
+        self.assign_pci_on_present_buses()?;
+        self.set_multifunction()
+    }
+
+    /// The pass that adds no bus.
+    ///
+    /// Devices that have an address stay as they are: a running device cannot become multifunction.
+    pub(super) fn assign_pci_on_present_buses(&mut self) -> Result<(), Error> {
+        let models = self.pci_models()?;
+        if !supports_pci(&self.machine()) {
             return Ok(());
         }
         let mut set = self.pci_set(&models, false)?;
@@ -45,12 +52,11 @@ impl Domain {
         for (node, pci) in given {
             Address::Pci(pci).put(self.document_mut(), node)?;
         }
-        self.set_multifunction()?;
         self.complete_pci_controllers()
     }
 
     /// The models of the PCI controllers by index.
-    pub(super) fn pci_models(&self) -> Result<Vec<Option<String>>, Error> {
+    fn pci_models(&self) -> Result<Vec<Option<String>>, Error> {
         let mut models = Vec::new();
         for controller in self.of(Class::Controller).filter(|c| c.kind() == "pci") {
             let index = controller.index()?.unwrap_or(0) as usize;
@@ -71,7 +77,7 @@ impl Domain {
     }
 
     /// The set with every address of the definition taken: `qemuDomainCollectPCIAddress`.
-    pub(super) fn pci_set(&self, models: &[Option<String>], grows: bool) -> Result<Set, Error> {
+    fn pci_set(&self, models: &[Option<String>], grows: bool) -> Result<Set, Error> {
         let roots = self.machine().is_pseries();
         let mut set = Set::new(models, roots, grows).map_err(|problem| self.at_root(problem))?;
         for device in self.devices() {
@@ -131,7 +137,7 @@ impl Domain {
     }
 
     /// `qemuDomainValidateDevicePCISlotsChipsets`
-    pub(super) fn reserve_chipset(&self, set: &mut Set, given: &mut Given) -> Result<(), Error> {
+    fn reserve_chipset(&self, set: &mut Set, given: &mut Given) -> Result<(), Error> {
         let machine = self.machine();
         if machine.is_i440fx() {
             self.reserve_piix3(set, given)?;

@@ -295,6 +295,10 @@ impl Domain {
                 let xml = document.fragment(shown);
                 document.append_xml(record.node, &xml)?;
                 document.remove(shown);
+                let is_empty = document.children(device).next().is_none();
+                if shown != device && is_empty && document.text(device).trim().is_empty() {
+                    document.set_text(device, "")?;
+                }
             }
             document.set_attribute(record.node, "hidden", "yes")?;
         }

@@ -28,6 +28,14 @@ impl Domain {
         self.complete_devices()?;
         self.mirror_console()
     }
+
+    /// Completes what was added to a domain that is complete: `virDomainDeviceDefPostParse`.
+    pub(super) fn complete_plugged(&mut self) -> Result<(), Error> {
+        self.assign_controller_indexes()?;
+        self.complete_inputs()?;
+        self.complete_serials()?;
+        self.complete_devices()
+    }
 }
 
 #[cfg(test)]

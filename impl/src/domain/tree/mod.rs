@@ -42,11 +42,6 @@ impl NodeId {
     const DOCUMENT: Self = Self(0);
     const NONE: Self = Self(u32::MAX);
 
-    /// Its number, for an order that is stable within one document.
-    pub(crate) fn number(self) -> u32 {
-        self.0
-    }
-
     fn some(self) -> Option<Self> {
         (self != Self::NONE).then_some(self)
     }

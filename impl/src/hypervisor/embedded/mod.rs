@@ -18,6 +18,7 @@ mod backends;
 mod catalogue;
 mod devices;
 mod place;
+mod stream;
 
 use std::{collections::VecDeque, time::Instant};
 
@@ -32,6 +33,8 @@ use super::{
     Command, Event, Hypervisor, MonitorError, QmpError, Reply, Timestamp, monitor::properties,
 };
 
+pub use self::stream::{LoadError, Stream};
+
 /// The machine types that are modelled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MachineType {
@@ -40,6 +43,8 @@ pub enum MachineType {
     Pc,
     /// `pcie.0`, which is not hotpluggable; root ports below it are.
     Q35,
+    /// ppc64: one hotpluggable PCI bus, `pci.0`, and nothing on it.
+    Pseries,
 }
 
 /// How long something takes.
@@ -199,6 +204,7 @@ impl Embedded {
                 self.begin_end(gone);
                 Ok(json!({}))
             }
+            "query-pci" => only(command, &[]).map(|()| self.devices.query_pci()),
             "qom-list" => self.qom_list(text(command, "path")?),
             "human-monitor-command" => self.human(text(command, "command-line")?),
             "query-status" => only(command, &[]).map(|()| self.query_status()),
