@@ -60,12 +60,6 @@ impl Replayable for PciRoot {
     }
 }
 
-impl Replayable for Usb {
-    fn matrix() -> Option<&'static dyn Matrix> {
-        Some(&crate::matrix::UsbMatrix)
-    }
-}
-
 /// Something done to a family, whatever its types.
 pub trait Visitor {
     /// What comes of it.

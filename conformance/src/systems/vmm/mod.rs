@@ -2,3 +2,4 @@
 
 mod chardev;
 mod restart;
+mod usb;

@@ -36,6 +36,7 @@ use self::{
     definition::Refusal,
     designs::{Bounds, DESIGNS, SCOPES},
     generation::Generation,
+    hardware::{Build, Machine},
     host::{Guest, Host},
     state::{Life, State},
 };
@@ -87,6 +88,21 @@ pub struct Study {
 const SLOTS: u32 = 6;
 
 impl Study {
+    /// The machine type of every guest.
+    pub fn machine(&self) -> Machine {
+        self.bounds.machine
+    }
+
+    /// The QEMU on both hosts.
+    pub fn build(&self) -> Build {
+        self.bounds.build
+    }
+
+    /// The newest libvirt, whose design this is.
+    pub fn generation(&self) -> Generation {
+        self.generation
+    }
+
     fn host(&self, generation: Generation) -> Host {
         Host { generation, machine: self.bounds.machine, build: self.bounds.build }
     }
