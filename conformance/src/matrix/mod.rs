@@ -5,7 +5,9 @@ mod usb;
 
 pub use self::{
     pci_root::{PciRootMatrix, refusals_table, tally_table},
-    usb::{UsbMatrix, claims_table, ends_table, generations_table, grids},
+    usb::{
+        UsbMatrix, claims_table, ends_table, generations_table, grids, rows, verdicts_line,
+    },
 };
 
 use crate::cli::Format;

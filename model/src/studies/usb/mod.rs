@@ -98,6 +98,11 @@ impl Study {
         self.bounds.build
     }
 
+    /// Has the scope few enough steps for every one to be taken on an implementation?
+    pub fn is_small(&self) -> bool {
+        self.bounds.cards_max == 1
+    }
+
     /// The newest libvirt, whose design this is.
     pub fn generation(&self) -> Generation {
         self.generation
