@@ -5,9 +5,7 @@ mod usb;
 
 pub use self::{
     pci_root::{PciRootMatrix, refusals_table, tally_table},
-    usb::{
-        UsbMatrix, claims_table, ends_table, generations_table, grids, rows, verdicts_line,
-    },
+    usb::{UsbMatrix, claims_table, ends_table, generations_table, grids, rows, verdicts_line},
 };
 
 use crate::cli::Format;

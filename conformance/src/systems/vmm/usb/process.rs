@@ -15,7 +15,7 @@ use super::{Stop, environment, text};
 use crate::replay::Fault;
 
 pub(super) struct Process {
-    embedded: Embedded,
+    embedded: Box<Embedded>,
 }
 
 impl Process {
@@ -39,7 +39,7 @@ impl Process {
         }
         // Machine init runs before any `-device`, and takes the first slot that is free.
         if by_machine {
-            let driver = match &*text::name(built_in(domain)?) {
+            let driver = match text::name(built_in(domain)?) {
                 "pci-ohci" => json!({"driver": "pci-ohci"}),
                 "nec-xhci" => json!({"driver": "nec-usb-xhci"}),
                 _ => json!({"driver": "piix3-usb-uhci", "addr": "1.2"}),
@@ -56,7 +56,9 @@ impl Process {
             commands.push(Command::of(name, value));
         }
         let config = Config { machine, guest_answers: Delay::Turns(0), finalize: Delay::Turns(0) };
-        let mut embedded = Embedded::boot(config, &commands)
+        let booted = Embedded::boot(config, &commands);
+        let mut embedded = booted
+            .map(Box::new)
             .map_err(|(at, error)| environment(format!("{:?}: {error}", commands[at])))?;
         execute(&mut embedded, &Command::cont())?;
         Ok(Process { embedded })
