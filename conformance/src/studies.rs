@@ -85,12 +85,6 @@ pub struct Daemoned<S: Study> {
     pub kills: Arc<AtomicU64>,
 }
 
-impl Replayable for Usb {
-    fn matrix() -> Option<&'static dyn Matrix> {
-        Some(&crate::matrix::UsbMatrix)
-    }
-}
-
 impl Replayable for Hostdev {
     const SHIPPED: Option<&'static str> = Some("libvirt-9.0");
 

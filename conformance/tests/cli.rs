@@ -344,3 +344,42 @@ fn a_tour_misses_faults_that_a_checked_suite_tells() {
     assert_eq!(ran.code, 3);
     assert!(ran.err.contains("name a smaller scope or raise --max-faults"), "{}", ran.err);
 }
+
+#[test]
+fn the_matrix_of_usb_has_one_object_for_each_cell() {
+    let schema: serde_json::Value =
+        serde_json::from_str(include_str!("../schema/usb-matrix.schema.json")).unwrap();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let wanted = ["compare", "usb", "--matrix", "--where", "machine=q35", "--format", "json"];
+    let mut printed: serde_json::Value = serde_json::from_str(&run(&wanted).out).unwrap();
+    let wrong: Vec<String> =
+        validator.iter_errors(&printed).map(|error| error.to_string()).collect();
+    assert_eq!(wrong, [""; 0]);
+    let rows = printed["matrix"].as_array().unwrap();
+    assert_eq!(Some(rows.len() as u64), printed["cells"].as_u64());
+    let places: std::collections::BTreeSet<String> = rows
+        .iter()
+        .map(|row| {
+            let keys = ["build", "controller", "history", "started-by", "source", "destination"];
+            keys.map(|key| row[key].to_string()).join(" ")
+        })
+        .collect();
+    assert_eq!(places.len(), rows.len());
+    let of = |outcome: &str| rows.iter().filter(|row| row["outcome"] == outcome).count() as u64;
+    for outcome in ["same", "silent", "refused", "no-guest"] {
+        assert_eq!(Some(of(outcome)), printed["outcomes"][outcome].as_u64(), "{outcome}");
+    }
+    // A schema that takes everything would say nothing.
+    printed["matrix"][0].as_object_mut().unwrap().remove("error");
+    assert!(!validator.is_valid(&printed));
+}
+
+#[test]
+fn a_cell_that_is_not_there_is_asked_for() {
+    let ran = run(&["compare", "usb", "--matrix", "--where", "machine=pdp11"]);
+    assert_eq!(ran.code, 2);
+    assert!(ran.err.contains("no cell has machine=pdp11"), "{}", ran.err);
+    let ran = run(&["compare", "usb", "--matrix", "--where", "colour=red"]);
+    assert_eq!(ran.code, 2);
+    assert!(ran.err.contains("no cell has a key `colour`"), "{}", ran.err);
+}

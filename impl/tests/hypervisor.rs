@@ -53,6 +53,7 @@ fn launch(dir: &Path, binary: PathBuf, machine: MachineType, cold: &[Command]) -
         MachineType::Pc => "pc",
         MachineType::Q35 => "q35",
         MachineType::Bare(_) => panic!("no machine of QEMU's"),
+        MachineType::Pseries => panic!("not on this binary"),
     };
     let mut arguments: Vec<String> =
         ["-accel", "tcg", "-display", "none", "-nodefaults", "-m", "16", "-S", "-machine", machine]
@@ -757,6 +758,7 @@ impl Dice {
                             }
                         }
                         MachineType::Bare(_) => {}
+                        MachineType::Pseries => panic!("not on this binary"),
                     }
                 }
                 device(value)

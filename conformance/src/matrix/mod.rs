@@ -7,7 +7,7 @@ mod usb;
 pub use self::{
     freeze::FreezeMatrix,
     pci_root::{PciRootMatrix, refusals_table, tally_table},
-    usb::{UsbMatrix, claims_table, ends_table, generations_table, grids},
+    usb::{UsbMatrix, claims_table, ends_table, generations_table, grids, rows, verdicts_line},
 };
 
 use crate::cli::Format;

@@ -4,3 +4,4 @@ mod alias;
 mod chardev;
 mod pci_root;
 pub(crate) mod restart;
+mod usb;

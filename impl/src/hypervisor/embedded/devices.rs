@@ -82,6 +82,7 @@ impl Devices {
                 let buses = roots.iter().map(own).collect();
                 return Devices { devices: BTreeMap::new(), buses, next: 0 };
             }
+            MachineType::Pseries => ("pci.0", bus(Bus::Pci, true, &[]), 0),
         };
         buses.insert(root.to_owned(), root_bus);
         buses.extend((0..ide).map(|unit| (format!("ide.{unit}"), bus(Bus::Ide, false, &[]))));
@@ -105,6 +106,43 @@ impl Devices {
 
     pub(super) fn on<'a>(&'a self, bus: &'a str) -> impl Iterator<Item = &'a Device> {
         self.devices.values().filter(move |device| device.bus == bus)
+    }
+
+    /// The PCI devices, each with its bus, its slot and its function.
+    pub(super) fn on_pci(&self) -> impl Iterator<Item = (&Device, &str, u8, u8)> {
+        self.devices.values().filter_map(|device| match device.place {
+            Place::Pci { slot, function, .. } => Some((device, &*device.bus, slot, function)),
+            _ => None,
+        })
+    }
+
+    /// The slots that lead to a bus, from the root: none for the root itself.
+    pub(super) fn way_to(&self, bus: &str) -> Vec<(u8, u8)> {
+        let mut way = Vec::new();
+        let mut at = bus;
+        while let Some(owner) = self.buses.get(at).and_then(|bus| bus.owner)
+            && let Some(Device { bus, place: Place::Pci { slot, function, .. }, .. }) =
+                self.devices.get(&owner)
+        {
+            way.push((*slot, *function));
+            at = bus;
+        }
+        way.reverse();
+        way
+    }
+
+    /// The bus that a bridge provides.
+    pub(super) fn bus_of(&self, bridge: &Device) -> Option<&str> {
+        let owner = self.devices.iter().find(|(_, device)| *device == bridge).map(|(&key, _)| key);
+        let own = |bus: &BusState| bus.owner == owner && matches!(bus.kind, Bus::Pci | Bus::Pcie);
+        let found = self.buses.iter().find(|(_, bus)| own(bus));
+        owner.and_then(|_| found.map(|(name, _)| name.as_str()))
+    }
+
+    /// The machine's own PCI bus.
+    pub(super) fn root_bus(&self) -> Option<&str> {
+        let root = |bus: &BusState| bus.owner.is_none() && matches!(bus.kind, Bus::Pci | Bus::Pcie);
+        self.buses.iter().find(|(_, bus)| root(bus)).map(|(name, _)| name.as_str())
     }
 
     fn find(&self, id: &str) -> Option<Key> {

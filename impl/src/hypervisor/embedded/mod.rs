@@ -18,6 +18,7 @@ mod backends;
 mod catalogue;
 mod devices;
 mod place;
+mod stream;
 
 use std::{collections::VecDeque, time::Instant};
 
@@ -31,6 +32,8 @@ use self::{
 use super::{
     Command, Event, Hypervisor, MonitorError, QmpError, Reply, Timestamp, monitor::properties,
 };
+
+pub use self::stream::{LoadError, Stream};
 
 /// The machine types that are modelled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -67,6 +70,8 @@ impl Root {
     pub const fn scsi(name: &'static str) -> Self {
         Root { name, kind: catalogue::Bus::Scsi, hotpluggable: true }
     }
+    /// ppc64: one hotpluggable PCI bus, `pci.0`, and nothing on it.
+    Pseries,
 }
 
 /// How long something takes.
@@ -226,6 +231,7 @@ impl Embedded {
                 self.begin_end(gone);
                 Ok(json!({}))
             }
+            "query-pci" => only(command, &[]).map(|()| self.devices.query_pci()),
             "qom-list" => self.qom_list(text(command, "path")?),
             "qom-get" => self.qom_get(text(command, "path")?, text(command, "property")?),
             "human-monitor-command" => self.human(text(command, "command-line")?),
