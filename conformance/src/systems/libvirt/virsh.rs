@@ -163,10 +163,11 @@ impl Virsh {
         loop {
             self.stdin.write_all(b"\x1d")?;
             match self.wait_for(Duration::from_millis(100), prompt) {
+                Ok(_) => break,
                 Err(error)
                     if error.kind() == io::ErrorKind::TimedOut && Instant::now() < deadline => {}
-                ended => break ended?,
-            };
+                Err(error) => return Err(error),
+            }
         }
         self.stdin.write_all(b"\n")?;
         let mut given = self.give("")?;
