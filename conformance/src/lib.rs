@@ -2,6 +2,7 @@
 //!
 //! - [`trace`]: runs on disk; [`generate`]: suites with a criterion, counted; [`replay`]: runs on
 //!   systems, with divergences minimised and explained; [`systems`]: what to replay on.
+//! - [`mutate`]: what a suite misses.
 //! - [`studies`]: every study with its systems. [`report`]: matrices and traces for readers.
 //! - [`matrix`]: a study's own table, where it has one.
 //! - [`cli`]: the command line; [`workdir`]: what is left on disk, and removed.
@@ -9,6 +10,7 @@
 pub mod cli;
 pub mod generate;
 pub mod matrix;
+pub mod mutate;
 pub mod replay;
 pub mod report;
 pub mod studies;

@@ -24,6 +24,8 @@ pub fn names() -> Vec<&'static str> {
         studies::alias::Alias::NAME,
         studies::pci_root::PciRoot::NAME,
         studies::usb::Usb::NAME,
+        studies::hostdev::Hostdev::NAME,
+        studies::freeze::Freeze::NAME,
     ]
 }
 

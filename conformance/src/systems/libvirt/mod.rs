@@ -10,6 +10,7 @@
 
 pub(crate) mod alias;
 mod domain;
+pub(crate) mod hostdev;
 mod life;
 mod proxy;
 pub(crate) mod restart;
