@@ -188,6 +188,13 @@ impl Run {
                 self.ask(&format!("attach-device {name} {} --live", file.display()))?
             }
             Action::Restart => {
+                let runs = domain::pid(&self.guest.root)
+                    .is_some_and(|pid| domain::is_ours(pid, &self.guest.root));
+                if runs {
+                    return Err(environment(
+                        "a guest that runs while its daemon restarts is for the restart study",
+                    ));
+                }
                 if let Some(virsh) = self.virsh.take() {
                     virsh.kill();
                 }

@@ -43,6 +43,8 @@ pub enum MachineType {
     Pc,
     /// `pcie.0`, which is not hotpluggable; root ports below it are.
     Q35,
+    /// ppc64: one hotpluggable PCI bus, `pci.0`, and nothing on it.
+    Pseries,
     /// Some other machine, or one of another QEMU, of which only these buses are there.
     Bare(&'static [Root]),
 }
@@ -70,8 +72,6 @@ impl Root {
     pub const fn scsi(name: &'static str) -> Self {
         Root { name, kind: catalogue::Bus::Scsi, hotpluggable: true }
     }
-    /// ppc64: one hotpluggable PCI bus, `pci.0`, and nothing on it.
-    Pseries,
 }
 
 /// How long something takes.

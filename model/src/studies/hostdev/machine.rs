@@ -11,17 +11,17 @@ use super::{
 pub(super) struct Refused {
     why: Refusal,
     late: bool,
-    /// The driver was open to the end.
-    pub(super) is_open: bool,
+    /// The driver is open to the end, or one that the manager does not know: it cannot even be given back.
+    pub(super) is_unknown: bool,
 }
 
 impl Refused {
     fn early(why: Refusal) -> Self {
-        Refused { why, late: false, is_open: false }
+        Refused { why, late: false, is_unknown: false }
     }
 
     fn late(why: Refusal) -> Self {
-        Refused { why, late: true, is_open: false }
+        Refused { why, late: true, is_unknown: false }
     }
 
     pub(super) fn result(&self) -> Result {
@@ -98,7 +98,7 @@ impl Study {
         let checks = matches!(rules.rejects, Rejects::InWrapper | Rejects::BeforeAnything);
         let Some(driver) = driver else {
             let why = if checks { Refusal::HostCannot } else { Refusal::DriverIsOpen };
-            return Err(Refused { is_open: true, ..Refused::early(why) });
+            return Err(Refused { is_unknown: true, ..Refused::early(why) });
         };
         let foreign = self.bounds.is_foreign(driver);
         let why = if foreign || driver == Driver::Kvm {
@@ -109,10 +109,12 @@ impl Study {
         match (self.bounds.can(driver, s.vfio), rules.rejects) {
             (true, _) if s.stuck => Err(Refused::early(Refusal::InUse)),
             (true, _) => Ok(driver),
+            // The manager itself knows no legacy driver any more.
+            (false, _) if driver == Driver::Kvm => {
+                Err(Refused { is_unknown: true, ..Refused::early(why) })
+            }
             (false, Rejects::BeforeAnything) => Err(Refused::early(why)),
             (false, Rejects::InWrapper) if !foreign => Err(Refused::early(why)),
-            // The manager itself knows no legacy driver any more.
-            (false, _) if driver == Driver::Kvm => Err(Refused::early(why)),
             (false, _) => Err(Refused::late(why)),
         }
     }

@@ -133,8 +133,9 @@ impl Study {
                     return Err(Blocked("there is nothing to start"));
                 };
                 // Whatever is in the definition is given back, taken or not.
-                let open = config.asked.describes() && config.memory.is_none();
-                Ok((Result::Done, open && !self.rules.gives_back_what_it_took))
+                let is_known = config.memory.is_some_and(|driver| self.manager_knows(driver));
+                let unknown = config.asked.describes() && !is_known;
+                Ok((Result::Done, unknown && !self.rules.gives_back_what_it_took))
             }
             Action::Stop => {
                 s.running.take().ok_or(Blocked("the guest does not run"))?;
@@ -188,6 +189,10 @@ impl Study {
         }
     }
 
+    fn manager_knows(&self, driver: Driver) -> bool {
+        driver != Driver::Kvm || self.bounds.kvm
+    }
+
     fn define(&self, s: &mut State, asked: Asked) -> Result {
         match self.parse(s, asked.driver(), false) {
             Err(why) => Result::Refused(why),
@@ -224,7 +229,7 @@ impl Study {
                 Ok((Result::Done, false))
             }
             Err(refused) => {
-                let spurious = refused.is_open && !self.rules.gives_back_what_it_took;
+                let spurious = refused.is_unknown && !self.rules.gives_back_what_it_took;
                 Ok((refused.result(), spurious))
             }
         }
