@@ -342,7 +342,7 @@ fn suite() -> Vec<Trace<Study>> {
             .unwrap();
     let edges = exploration.edges(std::num::NonZeroUsize::MIN);
     let names = ("chardev", "ours", "null");
-    generate(&exploration, &edges, Criterion::Transitions, names, Cut::default()).traces
+    generate(&exploration, &edges, Criterion::Transitions, names, Cut::default()).unwrap().traces
 }
 
 #[test]

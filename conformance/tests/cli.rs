@@ -154,7 +154,7 @@ fn json_is_as_its_schema_says() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("good.log"), "{\"action\":\"cont\"}\n").unwrap();
     fs::write(dir.path().join("bad.log"), "{\"action\":\"driver-init\"}\n").unwrap();
-    let commands: [&[&str]; 17] = [
+    let commands: [&[&str]; 16] = [
         &["check", "chardev", "--scope", "agent"],
         &["check", "chardev", "--scope", "server", "--design", "qemu-7.2"],
         &["check", "chardev", "--scope", "unbounded", "--max-states", "1000"],
@@ -166,7 +166,6 @@ fn json_is_as_its_schema_says() {
         &["verify", "chardev", "--max-states", "10"],
         &["adapter", "check", "chardev", "--scope", "null", "--exec", "false"],
         &["check", "chardevs"],
-        &["mutate", "chardev", "--scope", "null", "--mutants", "50"],
         &["validate", "chardev", "good.log"],
         &["validate", "chardev", "bad.log"],
         &["validate", "chardev", "good.log", "--hidden", "cont,migrate", "--max-possible", "2"],
@@ -326,4 +325,21 @@ fn a_suite_on_a_file_is_replayed_and_reported() {
         run_in(dir.path(), &["replay", "null.jsonl", "--system", "model", "--on", "qemu-7.2"]);
     assert_eq!(ran.code, 1);
     assert!(ran.out.contains("expected:"), "{}", ran.out);
+}
+
+#[test]
+fn a_tour_misses_faults_that_a_checked_suite_tells() {
+    let mutate = |more: &[&str]| {
+        run(&[&["mutate", "chardev", "--scope", "file", "--format", "json"], more].concat())
+    };
+    let missed =
+        |ran: &Ran| serde_json::from_str::<serde_json::Value>(&ran.out).unwrap()["missed"].as_u64();
+    let ran = mutate(&[]);
+    assert_eq!(ran.code, 1, "{}", ran.err);
+    assert!(missed(&ran) > Some(0));
+    let ran = mutate(&["--criterion", "checked"]);
+    assert_eq!((ran.code, missed(&ran)), (0, Some(0)), "{}", ran.err);
+    let ran = mutate(&["--max-faults", "10"]);
+    assert_eq!(ran.code, 3);
+    assert!(ran.err.contains("name a smaller scope or raise --max-faults"), "{}", ran.err);
 }

@@ -6,7 +6,10 @@ use statusquo_model::{
     catalogue,
     family::{Family, Role},
     second_opinion::{self, Disagreement},
-    studies::{chardev::Chardev, pci_root::PciRoot, restart::Restart, usb::Usb},
+    studies::{
+        chardev::Chardev, freeze::Freeze, hostdev::Hostdev, pci_root::PciRoot, restart::Restart,
+        usb::Usb,
+    },
 };
 
 /// Every design at every scope that `verify` looks at; both judge so many properties at least.
@@ -39,6 +42,8 @@ second_opinions! {
     restart: Restart, 6;
     pci_root: PciRoot, 1;
     usb: Usb, 4;
+    hostdev: Hostdev, 3;
+    freeze: Freeze, 2;
 }
 
 #[test]

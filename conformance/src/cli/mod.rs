@@ -101,6 +101,12 @@ enum Command {
   statusquo generate chardev --scope server -o server.jsonl
   statusquo generate chardev --design qemu-7.2 --scope agent --criterion states")]
     Generate(generate::Generate),
+    /// Put every single fault into a machine, and count those that a suite tells
+    #[command(after_help = "Examples:
+  statusquo mutate chardev --scope server                       what a tour of all steps misses
+  statusquo mutate chardev --scope server --criterion checked   nothing
+  statusquo mutate chardev --scope server -o repaired.jsonl     the suite with the tests that it lacks")]
+    Mutate(mutate::Mutate),
     /// Replay traces on a system and explain the first divergence of each
     #[command(after_help = "Examples:
   statusquo replay chardev                                  the suite of ours, on our implementation
@@ -117,11 +123,6 @@ enum Command {
         after_help = "Examples:\n  statusquo findings\n  statusquo findings restart --against libvirt --property 'guest is lost'"
     )]
     Findings(findings::Findings),
-    /// Measure a suite by the mutants of the machine that it kills, and find the tests it lacks
-    #[command(after_help = "Examples:
-  statusquo mutate chardev --scope null
-  statusquo mutate chardev --scope server --criterion states -o lacking.jsonl")]
-    Mutate(mutate::Mutate),
     /// Say whether the log of a real run is a run of the model
     #[command(after_help = "Examples:
   statusquo validate chardev run.jsonl --design qemu-7.2 --scope server
@@ -204,6 +205,7 @@ pub(crate) struct Missing(pub(crate) String);
 pub fn code_of(error: &anyhow::Error) -> u8 {
     let unfinished = error.chain().any(|cause| {
         cause.is::<Unfinished>()
+            || cause.is::<crate::mutate::TooMany>()
             || cause.is::<Missing>()
             || cause.is::<crate::systems::qemu::Missing>()
     });
@@ -242,10 +244,10 @@ pub fn run(cli: Cli) -> anyhow::Result<Ended> {
         Command::Check(check) => check.run(&common),
         Command::Compare(compare) => compare.run(&common),
         Command::Generate(generate) => generate.run(&common),
+        Command::Mutate(mutate) => mutate.run(&common),
         Command::Replay(replay) => replay.run(&common),
         Command::Explore(explore) => explore.run(&common),
         Command::Findings(findings) => findings.run(&common),
-        Command::Mutate(mutate) => mutate.run(&common),
         Command::Validate(validate) => validate.run(&common),
         Command::Adapter(adapter) => adapter.run(&common),
         Command::Doctor(doctor) => doctor.run(&common),
