@@ -3,9 +3,9 @@
 //! - [`trace`]: runs on disk; [`generate`]: suites with a criterion, counted; [`replay`]: runs on
 //!   systems, with divergences minimised and explained; [`systems`]: what to replay on.
 //! - [`adapter`]: is a program a proper system?
+//! - [`mutate`]: what a suite misses.
 //! - [`studies`]: every study with its systems. [`report`]: matrices and traces for readers.
 //! - [`matrix`]: a study's own table, where it has one.
-//! - [`mutate`]: how much does a suite see?
 //! - [`validate`]: is the log of a real run a run of the model?
 //! - [`cli`]: the command line; [`workdir`]: what is left on disk, and removed.
 

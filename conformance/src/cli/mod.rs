@@ -250,7 +250,6 @@ pub fn run(cli: Cli) -> anyhow::Result<Ended> {
         Command::Replay(replay) => replay.run(&common),
         Command::Explore(explore) => explore.run(&common),
         Command::Findings(findings) => findings.run(&common),
-        Command::Mutate(mutate) => mutate.run(&common),
         Command::Validate(validate) => validate.run(&common),
         Command::Adapter(adapter) => adapter.run(&common),
         Command::Doctor(doctor) => doctor.run(&common),

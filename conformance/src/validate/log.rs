@@ -80,7 +80,10 @@ impl Event {
     }
 
     pub(super) fn is_action(&self, action: &Value) -> bool {
-        self.action.as_ref().is_none_or(|pattern| is_part_of(pattern, action))
+        // Whatever else is left out, the verb is not.
+        self.action.as_ref().is_none_or(|pattern| {
+            super::verb_of(pattern) == super::verb_of(action) && is_part_of(pattern, action)
+        })
     }
 
     pub(super) fn is_outcome<O: Serialize>(&self, outcome: &O) -> bool {
