@@ -247,6 +247,7 @@ pub fn run(cli: Cli) -> anyhow::Result<Ended> {
         Command::Check(check) => check.run(&common),
         Command::Compare(compare) => compare.run(&common),
         Command::Generate(generate) => generate.run(&common),
+        Command::Mutate(mutate) => mutate.run(&common),
         Command::Replay(replay) => replay.run(&common),
         Command::Explore(explore) => explore.run(&common),
         Command::Findings(findings) => findings.run(&common),
