@@ -198,7 +198,9 @@ impl Run {
                 self.define(&text[begin..])
             }
             Action::Start => {
-                let said = self.ask(&format!("start {}", domain::NAME)).map_err(environment)?;
+                // Paused: firmware that runs may reset the machine once more, and devices that wait go with that.
+                let command = format!("start {} --paused", domain::NAME);
+                let said = self.ask(&command).map_err(environment)?;
                 self.qemu.find();
                 keep_capabilities(self.common.path(), &self.root).map_err(environment)?;
                 done_or(&said, Reply::Done)
@@ -329,10 +331,10 @@ fn why(error: &str) -> Result<Why, Fault> {
         ("cannot find character device", Why::NoSuchConsole),
         ("is not using a PTY", Why::NotAPty),
         ("non unique alias", Why::DuplicateAlias),
+        ("process of unplug", Why::Pending),
         ("Duplicate device ID", Why::DuplicateId),
         ("duplicate property", Why::DuplicateId),
         ("already exists", Why::DuplicateId),
-        ("process of unplug", Why::Pending),
     ];
     let found = known.iter().find(|(text, _)| error.contains(text)).map(|(_, why)| *why);
     found.ok_or_else(|| Fault::Garbage(error.to_owned()))
@@ -373,14 +375,14 @@ fn kind(device: Device<'_>) -> Option<Kind> {
     })
 }
 
-/// A machine without a guest operating system, with a second monitor of ours.
+/// A machine without a guest operating system, with a second monitor of ours. Without ACPI, PCI has no hot-plug.
 fn new_domain(with: Asked, programs: &Programs, look: &std::path::Path) -> String {
     let asked = with.definition();
     let elements: String =
         (0..).zip(asked.devices()).map(|(number, device)| element(device, number)).collect();
     format!(
         "<domain type='qemu' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'><name>{}</name><memory unit='MiB'>16</memory><vcpu>1</vcpu>\
-         <os><type arch='x86_64' machine='pc'>hvm</type></os>\
+         <os><type arch='x86_64' machine='pc'>hvm</type></os><features><acpi/></features>\
          <devices><emulator>{}</emulator><controller type='virtio-serial' index='0'/>\
          <memballoon model='none'/>{elements}</devices>\
          <qemu:commandline><qemu:arg value='-qmp'/>\

@@ -224,7 +224,7 @@ pub enum Why {
     IsAController,
     /// A console that is a serial port is not detached: detach the serial port.
     DetachTheSerial,
-    /// Its unplug is pending.
+    /// Its unplug is pending. QEMU forgets that after 5 ms of the guest's time, and here the guest is paused.
     Pending,
     /// There is no console of that name, or none at all.
     NoSuchConsole,

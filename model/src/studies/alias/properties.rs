@@ -145,7 +145,7 @@ pub(super) fn properties() -> Vec<Property<Study>> {
             }),
         ),
         property(
-            "a user's alias is kept where it was given, or refused with a reason",
+            "a user alias is kept where it was given, or refused with a reason",
             "libvirt virDomainDefAddConsoleCompat, which frees the console of a pair",
             AlwaysStep(|study, _, action, outcome: &Outcome, after: &State| {
                 match (action, &outcome.reply) {
