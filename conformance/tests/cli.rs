@@ -154,7 +154,7 @@ fn json_is_as_its_schema_says() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("good.log"), "{\"action\":\"cont\"}\n").unwrap();
     fs::write(dir.path().join("bad.log"), "{\"action\":\"driver-init\"}\n").unwrap();
-    let commands: [&[&str]; 16] = [
+    let commands: [&[&str]; 17] = [
         &["check", "chardev", "--scope", "agent"],
         &["check", "chardev", "--scope", "server", "--design", "qemu-7.2"],
         &["check", "chardev", "--scope", "unbounded", "--max-states", "1000"],
