@@ -2,6 +2,7 @@
 //!
 //! - [`trace`]: runs on disk; [`generate`]: suites with a criterion, counted; [`replay`]: runs on
 //!   systems, with divergences minimised and explained; [`systems`]: what to replay on.
+//! - [`search`]: random walks on a real system, beyond what a model has an answer for.
 //! - [`studies`]: every study with its systems. [`report`]: matrices and traces for readers.
 //! - [`matrix`]: a study's own table, where it has one.
 //! - [`cli`]: the command line; [`workdir`]: what is left on disk, and removed.
@@ -11,6 +12,7 @@ pub mod generate;
 pub mod matrix;
 pub mod replay;
 pub mod report;
+pub mod search;
 pub mod studies;
 pub mod systems;
 pub mod trace;

@@ -8,6 +8,7 @@ mod explore;
 mod findings;
 mod generate;
 mod replay;
+mod search;
 mod verify;
 
 use std::{io, num::NonZeroUsize, path::PathBuf};
@@ -107,6 +108,11 @@ enum Command {
         after_help = "Examples:\n  statusquo findings\n  statusquo findings restart --against libvirt --property 'guest is lost'"
     )]
     Findings(findings::Findings),
+    /// Walk at random on a real QEMU, beyond what the model has an answer for, and see whether it lives
+    #[command(after_help = "Examples:
+  statusquo search chardev --minutes 10 --seed 7 --keep walks
+  statusquo search chardev --again conformance/corpus/walks/unplugged-before-the-first-run.json")]
+    Search(search::Search),
     /// Say which real systems are here, which versions, and how to install what is missing
     Doctor(doctor::Doctor),
     /// Print a completion script for a shell
@@ -190,7 +196,9 @@ pub fn run(cli: Cli) -> anyhow::Result<Ended> {
     let Cli { command, common } = cli;
     // Systems share it from the first to the last.
     let _dir = match command {
-        Command::Verify(_) | Command::Replay(_) | Command::Findings(_) => Some(workdir::root()?),
+        Command::Verify(_) | Command::Replay(_) | Command::Findings(_) | Command::Search(_) => {
+            Some(workdir::root()?)
+        }
         _ => None,
     };
     match command {
@@ -201,6 +209,7 @@ pub fn run(cli: Cli) -> anyhow::Result<Ended> {
         Command::Replay(replay) => replay.run(&common),
         Command::Explore(explore) => explore.run(&common),
         Command::Findings(findings) => findings.run(&common),
+        Command::Search(search) => search.run(&common),
         Command::Doctor(doctor) => doctor.run(&common),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "statusquo", &mut io::stdout());

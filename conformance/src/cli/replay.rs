@@ -3,6 +3,7 @@
 use std::{
     fs::File,
     io::{BufRead, BufReader},
+    num::NonZeroUsize,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
@@ -18,7 +19,7 @@ use statusquo_model::{
     words::words,
 };
 
-use super::{Common, Ended, Missing, budget, generate::suite_of, print, print_json};
+use super::{Common, Ended, Missing, budget, generate::part_of_suite, print, print_json};
 use crate::{
     generate::{Criterion, Cut},
     replay::{self, Factory, Options, Replayed, Verdict, explain, minimise},
@@ -51,6 +52,10 @@ pub(super) struct Replay {
     /// For `--system model`: the design that answers [default: the suite's own]
     #[arg(long, value_name = "DESIGN")]
     on: Option<String>,
+    /// For a study: replay no more than so many steps of each scope's suite, and count what they cover
+    /// [default: all; with `--system qemu` 4000]
+    #[arg(long, value_name = "STEPS")]
+    max_steps: Option<NonZeroUsize>,
     /// How long one step may take before the system counts as hung
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = positive_seconds)]
     deadline: Duration,
@@ -61,6 +66,11 @@ pub(super) struct Replay {
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
 }
+
+/// Steps of each scope that a real QEMU is asked for: some three minutes for all scopes on two cores.
+const QEMU_STEPS: usize = 4000;
+/// Traces of a part of a suite are short, so that it has several.
+const PARTIAL_TRACE: usize = 200;
 
 fn positive_seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| "expected a number of seconds".to_owned())?;
@@ -92,8 +102,12 @@ impl Replay {
         if catalogue::names().contains(&self.what.as_str()) {
             studies::visit(&self.what, StudyVisitor { replay: self, common })?
         } else if path.exists() {
-            for (option, value) in [("--scope", &self.scope), ("--design", &self.design)] {
-                if value.is_some() {
+            for (option, given) in [
+                ("--scope", self.scope.is_some()),
+                ("--design", self.design.is_some()),
+                ("--max-steps", self.max_steps.is_some()),
+            ] {
+                if given {
                     bail!(
                         "{option} goes with a study's name; the traces of a file say themselves what they are of"
                     );
@@ -151,8 +165,16 @@ impl Visitor for StudyVisitor<'_> {
         };
         let mut done = Vec::new();
         for scope in scopes {
-            let suite =
-                suite_of::<F>(design, scope, Criterion::Transitions, Cut::default(), common)?;
+            let most = match (asked.max_steps, asked.system) {
+                (Some(steps), _) => Some(steps.get()),
+                (None, System::Qemu) => Some(QEMU_STEPS),
+                (None, _) => None,
+            };
+            let cut = match most {
+                Some(most) => Cut { steps_max: PARTIAL_TRACE, total_max: most, ..Cut::default() },
+                None => Cut::default(),
+            };
+            let suite = part_of_suite::<F>(design, scope, Criterion::Transitions, cut, common)?;
             done.push(asked.replay_suite::<F>(&suite, design, scope, common)?);
         }
         asked.finish(&done, common)
@@ -238,6 +260,8 @@ pub(super) struct Done {
     pub(super) name: String,
     pub(super) system: String,
     pub(super) counts: (usize, usize, usize),
+    /// Goals that the suite covers, and all there are.
+    pub(super) covered: (u64, u64),
     pub(super) steps: u64,
     pub(super) seconds: f64,
     divergences: Vec<(String, serde_json::Value)>,
@@ -258,8 +282,8 @@ impl Done {
         let traces = agree + diverge + inconclusive;
         let mut text = format!(
             "{} on {}: {agree} of {traces} traces agree, {diverge} diverge, {inconclusive} inconclusive; \
-             {} steps in {:.1} s",
-            self.name, self.system, self.steps, self.seconds
+             {} of {} goals covered; {} steps in {:.1} s",
+            self.name, self.system, self.covered.0, self.covered.1, self.steps, self.seconds
         );
         for (explanation, _) in &self.divergences {
             text.push('\n');
@@ -276,7 +300,8 @@ impl Done {
         let divergences: Vec<_> = self.divergences.iter().map(|(_, value)| value).collect();
         json!({
             "suite": self.name, "system": self.system, "agree": agree, "diverge": diverge,
-            "inconclusive": inconclusive, "steps": self.steps, "divergences": divergences,
+            "inconclusive": inconclusive, "covered": self.covered.0, "goals": self.covered.1,
+            "steps": self.steps, "divergences": divergences,
             "seconds": self.seconds,
         })
     }
@@ -327,6 +352,7 @@ pub(super) fn replay_on<S: Study>(
         name,
         system: factory.name(),
         counts: replayed.counts(),
+        covered: (suite.header.covered, suite.header.goals),
         steps: replayed.steps,
         seconds,
         divergences,

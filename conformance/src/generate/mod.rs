@@ -38,11 +38,14 @@ pub struct Cut {
     pub steps_max: usize,
     /// What a reset costs, in steps.
     pub reset_cost: usize,
+    /// No new trace once all have so many steps together: the suite is then a part of one, and its coverage
+    /// has to be counted.
+    pub total_max: usize,
 }
 
 impl Default for Cut {
     fn default() -> Self {
-        Cut { steps_max: 1000, reset_cost: 10 }
+        Cut { steps_max: 1000, reset_cost: 10, total_max: usize::MAX }
     }
 }
 

@@ -17,6 +17,8 @@ mod qmp;
 mod qtest;
 mod serial;
 mod virtio;
+mod walks;
+mod wild;
 
 use std::{
     path::{Path, PathBuf},
@@ -25,6 +27,8 @@ use std::{
 
 use statusquo_model::studies::chardev::{Study, state::Kind};
 use tempfile::TempDir;
+
+pub use self::{walks::QemuGround, wild::Move};
 
 use self::{
     clock::Clock,
@@ -85,6 +89,11 @@ impl Qemu {
     /// What its greeting says.
     pub fn version(&self) -> &str {
         &self.version
+    }
+
+    /// Where to walk at random.
+    pub fn ground(&self) -> QemuGround {
+        QemuGround::new(self.clone())
     }
 
     /// The system for one scope of the chardev study.

@@ -11,8 +11,15 @@ use std::{
 
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
+use crate::replay::Fault;
+
 /// Lines of standard error that are shown.
 const LAST_LINES: usize = 5;
+/// How long a process may take to die.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// More memory than any QEMU of ours needs: what a guest can make it take beyond that is refused, and does
+/// not come out of everybody else's.
+const MEMORY_MAX: &str = "--as=8589934592";
 
 /// Killed and reaped when dropped; the kernel kills it if its owner dies first.
 #[derive(Debug)]
@@ -22,11 +29,12 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// `command` under `setpriv`, which asks the kernel to end it with the thread that started it: what
+    /// `binary` with a limit on its memory, and under `setpriv`, which asks the kernel to end it with the thread that started it: what
     /// `prctl` would do between fork and exec, where no safe code can run.
     pub(super) fn command(binary: &Path) -> Command {
-        let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", "--"]).arg(binary);
+        let mut command = Command::new("prlimit");
+        command.args(["--core=0", MEMORY_MAX, "--", "setpriv", "--pdeathsig", "KILL", "--"]);
+        command.arg(binary);
         command
     }
 
@@ -48,6 +56,20 @@ impl Process {
                 _ => return None,
             }
         }
+    }
+
+    /// Says of a process that has closed its sockets how it ended.
+    pub(super) fn explain(&mut self, fault: Fault) -> Fault {
+        match fault {
+            // Give it a moment to be dead.
+            Fault::Died(how) => Fault::Died(self.ended(PATIENCE).unwrap_or(how)),
+            fault => fault,
+        }
+    }
+
+    /// A signal has ended it.
+    pub(super) fn has_crashed(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(Some(status)) if status.signal().is_some())
     }
 
     fn obituary(&self, status: ExitStatus) -> String {

@@ -44,6 +44,7 @@ impl<'a> Machine<'a> {
     /// The guard and the effect of `action`.
     #[inline]
     pub(super) fn act(&mut self, action: Action) -> Result<(), Blocked> {
+        self.is_alive()?;
         match action.port() {
             Some(port) => self.act_at(port, action)?,
             None => self.act_on_all(action)?,
@@ -54,6 +55,7 @@ impl<'a> Machine<'a> {
 
     /// The same where the action's port is the machine's only one.
     pub(super) fn act_at_first(&mut self, action: Action) -> Result<(), Blocked> {
+        self.is_alive()?;
         match action.port() {
             Some(_) => self.act_at(0, action)?,
             None => self.act_on_all(action)?,
@@ -67,6 +69,10 @@ impl<'a> Machine<'a> {
     pub(super) fn rest(&mut self) {
         if self.believes() {
             self.settle();
+        }
+        if self.bus.dead() {
+            State { ports: self.ports, bus: self.bus } = State::dead();
+            self.outcome = Outcome::died();
         }
     }
 
@@ -119,7 +125,7 @@ impl<'a> Machine<'a> {
         match action {
             Action::Query { .. } => {
                 self.outcome.reply = Reply::Chardev {
-                    connected: port.backend_open(),
+                    connected: port.shown_connected(self.rules),
                     frontend_open: port.plugged() && port.frontend_open(),
                 };
             }
@@ -253,6 +259,10 @@ impl<'a> Machine<'a> {
     #[inline]
     pub(super) fn each(&mut self, what: impl Fn(&mut Self, usize)) {
         (0..self.ports_len).for_each(|at| what(self, at));
+    }
+
+    fn is_alive(&self) -> Result<(), Blocked> {
+        enabled(!self.bus.dead(), "QEMU has crashed")
     }
 
     fn can_run_guest(&self) -> Result<(), Blocked> {
