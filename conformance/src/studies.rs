@@ -5,7 +5,7 @@ use std::sync::Arc;
 use statusquo_model::{
     catalogue::{self, UnknownName},
     family::{Design, Family, Role, Scope, Status},
-    studies::{chardev::Chardev, restart::Restart, usb::Usb},
+    studies::{chardev::Chardev, pci_root::PciRoot, restart::Restart, usb::Usb},
     study::Study,
 };
 
@@ -54,6 +54,12 @@ pub trait Replayable: Family {
     }
 }
 
+impl Replayable for PciRoot {
+    fn matrix() -> Option<&'static dyn Matrix> {
+        Some(&crate::matrix::PciRootMatrix)
+    }
+}
+
 impl Replayable for Usb {
     fn matrix() -> Option<&'static dyn Matrix> {
         Some(&crate::matrix::UsbMatrix)
@@ -73,6 +79,7 @@ pub fn visit<V: Visitor>(name: &str, visitor: V) -> Result<V::Output, UnknownNam
     match name {
         Chardev::NAME => Ok(visitor.visit::<Chardev>()),
         Restart::NAME => Ok(visitor.visit::<Restart>()),
+        PciRoot::NAME => Ok(visitor.visit::<PciRoot>()),
         Usb::NAME => Ok(visitor.visit::<Usb>()),
         _ => Err(catalogue::unknown("study", name, catalogue::names())),
     }

@@ -18,7 +18,12 @@ pub struct UnknownName {
 
 /// The names of all families, in reading order.
 pub fn names() -> Vec<&'static str> {
-    vec![studies::chardev::Chardev::NAME, studies::restart::Restart::NAME, studies::usb::Usb::NAME]
+    vec![
+        studies::chardev::Chardev::NAME,
+        studies::restart::Restart::NAME,
+        studies::pci_root::PciRoot::NAME,
+        studies::usb::Usb::NAME,
+    ]
 }
 
 /// The error for a name that is not among those known, with the nearest of them.

@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use statusquo_model::{
     family::{Family, Role},
     second_opinion::{self, Disagreement},
-    studies::{chardev::Chardev, restart::Restart},
+    studies::{chardev::Chardev, pci_root::PciRoot, restart::Restart},
 };
 
 fn agree<F: Family>(properties: usize) {
@@ -26,6 +26,11 @@ fn chardev() {
 #[test]
 fn restart() {
     agree::<Restart>(6);
+}
+
+#[test]
+fn pci_root() {
+    agree::<PciRoot>(1);
 }
 
 #[test]

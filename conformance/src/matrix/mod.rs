@@ -1,8 +1,12 @@
 //! A study's own table, beside the matrix of designs and properties that every study has.
 
+mod pci_root;
 mod usb;
 
-pub use self::usb::{UsbMatrix, claims_table, ends_table, generations_table, grids};
+pub use self::{
+    pci_root::{PciRootMatrix, refusals_table, tally_table},
+    usb::{UsbMatrix, claims_table, ends_table, generations_table, grids},
+};
 
 use crate::cli::Format;
 

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::{
-    Address, Class, Domain, Error,
+    Address, Class, Domain, Error, Problem,
     tree::{Document, NodeId},
 };
 
@@ -62,6 +62,11 @@ impl<'a> Device<'a> {
     /// The element as XML.
     pub fn to_xml(self) -> String {
         self.document().fragment(self.node)
+    }
+
+    /// An error at this device.
+    pub fn error(self, problem: Problem) -> Error {
+        self.document().error(self.node, problem)
     }
 
     /// Controllers: the index, if it is given.

@@ -105,6 +105,16 @@ pub enum Problem {
     /// A user alias that another device has.
     #[error("alias `{0}` is used by more than one device")]
     DuplicateAlias(String),
+    /// A console that shows a serial port, and the two have different user aliases.
+    #[error(
+        "the console shows the serial port `{serial}`, so it cannot be called `{console}`: give both the same alias, or only one of them"
+    )]
+    AliasesDiffer {
+        /// The alias of the serial port.
+        serial: String,
+        /// The alias of the console.
+        console: String,
+    },
     /// A serial console that is not the first console.
     #[error("only the first console can be a serial port")]
     SerialConsoleNotFirst,
@@ -114,6 +124,9 @@ pub enum Problem {
     /// No room left for a device.
     #[error("no free {0} address is left")]
     NoAddress(&'static str),
+    /// No room left for a device that is plugged, and what would make some.
+    #[error("there is no {0}")]
+    NoPlace(String),
     /// A document of another version of this program.
     #[error("version {found} is not known, only {supported} is: use the program that wrote it")]
     Version {

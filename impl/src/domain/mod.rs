@@ -4,8 +4,10 @@
 //!
 //! - [`tree`]: an XML tree that loses nothing.
 //! - [`Device`], [`Class`], [`Address`], [`Machine`]: typed views.
+//! - [`Domain::lookup`]: which device is meant, by a name or by a description.
 //! - [`Domain::post_parse`], [`Domain::assign_addresses`], [`Domain::assign_aliases`]: what libvirt adds to a
 //!   definition, in the order in which it does.
+//! - [`command_line`]: QEMU's arguments for a definition; [`Domain::plug`]: what QEMU is asked for one more device.
 //!
 //! ```
 //! use statusquo_vmm::domain::{Class, Domain};
@@ -25,9 +27,12 @@ mod address;
 mod addresses;
 mod alias;
 mod class;
+pub mod command_line;
 mod device;
 mod error;
+mod lookup;
 mod machine;
+mod plug;
 mod post_parse;
 pub mod tree;
 
@@ -38,7 +43,9 @@ pub use alias::is_user_alias;
 pub use class::Class;
 pub use device::Device;
 pub use error::{Error, Problem};
+pub use lookup::{Fixed, LookupError, Name, Place};
 pub use machine::Machine;
+pub use plug::{Plugged, hotplug_device};
 use tree::{Document, Limits, NodeId};
 
 /// A domain's definition.

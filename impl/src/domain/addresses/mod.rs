@@ -28,6 +28,16 @@ impl Domain {
         self.mirror_console()
     }
 
+    /// Gives what was added to a running domain an address on the buses that are there:
+    /// `qemuDomainEnsurePCIAddress`, `virDomainUSBAddressEnsure`, `virDomainVirtioSerialAddrAutoAssign`.
+    pub(super) fn assign_plugged_addresses(&mut self) -> Result<(), Error> {
+        self.assign_virtio_serial()?;
+        self.assign_spapr_vio()?;
+        self.assign_ccw()?;
+        self.assign_pci_on_present_buses()?;
+        self.assign_usb()
+    }
+
     /// `qemuDomainAssignMemorySlots`
     fn assign_memory_slots(&mut self) -> Result<(), Error> {
         let is_dimm = |kind: &str| matches!(kind, "dimm" | "nvdimm");

@@ -31,13 +31,20 @@ impl Domain {
     }
 
     pub(super) fn assign_pci(&mut self) -> Result<(), Error> {
-        let mut models = self.pci_models()?;
-        let supported = supports_pci(&self.machine());
+        let models = self.pci_models()?;
         if !models.is_empty() {
             self.add_pci_buses(&models)?;
-            models = self.pci_models()?;
         }
-        if !supported {
+        self.assign_pci_on_present_buses()?;
+        self.set_multifunction()
+    }
+
+    /// The pass that adds no bus.
+    ///
+    /// Devices that have an address stay as they are: a running device cannot become multifunction.
+    pub(super) fn assign_pci_on_present_buses(&mut self) -> Result<(), Error> {
+        let models = self.pci_models()?;
+        if !supports_pci(&self.machine()) {
             return Ok(());
         }
         let mut set = self.pci_set(&models, false)?;
@@ -45,7 +52,6 @@ impl Domain {
         for (node, pci) in given {
             Address::Pci(pci).put(self.document_mut(), node)?;
         }
-        self.set_multifunction()?;
         self.complete_pci_controllers()
     }
 

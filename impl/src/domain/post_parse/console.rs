@@ -1,7 +1,7 @@
 //! Serial ports, and the console that is one of them.
 
 use crate::domain::{
-    Class, Device, Domain, Error, Problem,
+    Class, Device, Domain, Error, Problem, is_user_alias,
     tree::{Document, Kind, NodeId},
 };
 
@@ -157,6 +157,31 @@ impl Domain {
         Ok(())
     }
 
+    /// A serial port and the console that shows it are one device, so they have one alias.
+    ///
+    /// A user's alias on the console alone is kept, as that of the serial port. libvirt 9.0 loses it: the console is
+    /// printed with the serial port's alias.
+    pub(super) fn pair_aliases(&mut self) -> Result<(), Error> {
+        let Some(console) = self.of(Class::Console).next() else { return Ok(()) };
+        let Some(serial) = self.overlaid_serial(console.node) else { return Ok(()) };
+        let (console, serial) = (console.node, serial.node);
+        let user_alias = |node| {
+            let alias = self.document().get(node, "alias/@name")?;
+            is_user_alias(&alias).then(|| alias.into_owned())
+        };
+        match (user_alias(serial), user_alias(console)) {
+            (Some(serial), Some(console_alias)) if serial != console_alias => {
+                let problem = Problem::AliasesDiffer { serial, console: console_alias };
+                Err(self.document().error(console, problem))
+            }
+            (None, Some(alias)) => {
+                self.document_mut().put(serial, "alias/@name", &alias)?;
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Makes the first console show the first serial port: `virDomainDefFormatInternalSetRootName`, which prints a
     /// relabelled copy of the serial port. Elements that libvirt does not know of stay in the console.
     ///
@@ -291,6 +316,42 @@ mod tests {
         assert_eq!(
             error.to_string(),
             "line 1, column 28, /domain/devices/console[2]: only the first console can be a serial port"
+        );
+    }
+
+    #[test]
+    fn a_pair_has_one_alias() {
+        let alias = |name: &str| match name {
+            "" => String::new(),
+            name => format!("<alias name='ua-{name}'/>"),
+        };
+        let pair = |serial: &str, console: &str| {
+            let (serial, console) = (alias(serial), alias(console));
+            format!(
+                "<serial type='pty'>{serial}</serial>\n<console type='null'>{console}</console>"
+            )
+        };
+        let aliases = |devices: &str| {
+            let mut domain = domain("x86_64", "pc", devices);
+            domain.assign_aliases().unwrap();
+            let of =
+                |class| domain.of(class).filter_map(|it| it.alias()).collect::<Vec<_>>().join(" ");
+            assert_eq!(of(Class::Serial), of(Class::Console));
+            of(Class::Serial)
+        };
+        assert_eq!(aliases(&pair("", "")), "serial0");
+        assert_eq!(aliases(&pair("a", "")), "ua-a");
+        assert_eq!(aliases(&pair("", "a")), "ua-a");
+        assert_eq!(aliases(&pair("a", "a")), "ua-a");
+        assert_eq!(aliases(&format!("<console type='pty'>{}</console>", alias("a"))), "ua-a");
+        let differ = format!(
+            "<domain><os><type>hvm</type></os><devices>{}</devices></domain>",
+            pair("a", "b")
+        );
+        let error = Domain::parse(&differ).unwrap().post_parse().unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "line 2, column 1, /domain/devices/console: the console shows the serial port `ua-a`, so it cannot be called `ua-b`: give both the same alias, or only one of them"
         );
     }
 

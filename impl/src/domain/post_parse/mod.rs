@@ -20,12 +20,21 @@ impl Domain {
         self.complete_serials()?;
         self.complete_devices()?;
         self.pair_console()?;
+        self.pair_aliases()?;
         self.add_implicit_controllers()?;
         self.add_implicit_video()?;
         // The pairing may have made a serial port, and devices may have needed controllers.
         self.complete_serials()?;
         self.complete_devices()?;
         self.mirror_console()
+    }
+
+    /// Completes what was added to a domain that is complete: `virDomainDeviceDefPostParse`.
+    pub(super) fn complete_plugged(&mut self) -> Result<(), Error> {
+        self.assign_controller_indexes()?;
+        self.complete_inputs()?;
+        self.complete_serials()?;
+        self.complete_devices()
     }
 }
 
