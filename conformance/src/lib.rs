@@ -5,9 +5,11 @@
 //! - [`search`]: random walks on a real system, beyond what a model has an answer for.
 //! - [`studies`]: every study with its systems. [`report`]: matrices and traces for readers.
 //! - [`matrix`]: a study's own table, where it has one.
+//! - [`findings`]: the page of what was confirmed on shipped binaries.
 //! - [`cli`]: the command line; [`workdir`]: what is left on disk, and removed.
 
 pub mod cli;
+pub mod findings;
 pub mod generate;
 pub mod matrix;
 pub mod replay;

@@ -77,7 +77,7 @@ fn predictions<F: Family>(design: &'static str, binary: &str) {
         "Each is the shortest run that violates the property, in the scope where it is shortest. ",
     );
     text.push_str(&format!(
-        "None has been replayed on the binary yet; `docs/studies/{name}.md` tells them in plain words.\n"
+        "What became of each on the binary is in `docs/findings/{name}.md`; `docs/studies/{name}.md` tells them in plain words.\n"
     ));
     let scopes = F::scopes().iter().filter(|scope| scope.role == Role::CheckAndReplay);
     let all: Vec<Checked> = scopes.map(|scope| checked::<F>(design, scope.name)).collect();
@@ -115,6 +115,22 @@ fn the_matrix_of_restart() {
 #[test]
 fn the_predictions_for_libvirt() {
     predictions::<Restart>("libvirt-9.0", "libvirt 9.0");
+}
+
+/// `docs/findings.md` is put together from the pages of `docs/findings`, which `statusquo findings STUDY
+/// --format markdown` prints.
+#[test]
+fn the_page_of_all_findings() {
+    let pages = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/findings");
+    let files = fs::read_dir(pages).unwrap().map(|entry| entry.unwrap());
+    let mut pages: Vec<(String, String)> = files
+        .map(|file| {
+            (file.file_name().into_string().unwrap(), fs::read_to_string(file.path()).unwrap())
+        })
+        .collect();
+    pages.sort();
+    assert!(pages.len() >= 2);
+    is_current("../findings.md", &statusquo::findings::compose(&pages));
 }
 
 #[test]

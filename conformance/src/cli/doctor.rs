@@ -25,8 +25,14 @@ struct Found {
     install: String,
 }
 
-const PROGRAMS: [(&str, &str, &str); 3] = [
-    ("qemu-system-x86_64", "the guests of the real libvirt", "qemu-system-x86"),
+const PROGRAMS: [(&str, &str, &str); 5] = [
+    (
+        "qemu-system-x86_64",
+        "the chardev study on the real QEMU, and the guests of the real libvirt",
+        "qemu-system-x86",
+    ),
+    ("faketime", "time that stands still for the chardev study", "faketime"),
+    ("prlimit", "what a walk makes QEMU allocate stays within bounds", "util-linux"),
     (
         "virsh",
         "the restart study on the real libvirt",

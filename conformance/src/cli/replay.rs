@@ -1,7 +1,7 @@
 //! `statusquo replay`.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io::{BufRead, BufReader},
     num::NonZeroUsize,
     path::{Path, PathBuf},
@@ -22,7 +22,11 @@ use statusquo_model::{
 use super::{Common, Ended, Missing, budget, generate::part_of_suite, print, print_json};
 use crate::{
     generate::{Criterion, Cut},
-    replay::{self, Factory, Options, Replayed, Verdict, explain, minimise},
+    replay::{
+        self, Factory, Options, Replayed, Verdict, explain,
+        known::{Known, KnownList, LIST, take_out},
+        minimise,
+    },
     report,
     studies::{self, Replayable, Visitor},
     systems::{
@@ -53,12 +57,15 @@ pub(super) struct Replay {
     #[arg(long, value_name = "DESIGN")]
     on: Option<String>,
     /// For a study: replay no more than so many steps of each scope's suite, and count what they cover
-    /// [default: all; with `--system qemu` 4000]
+    /// [default: all; with `--system qemu` 3000]
     #[arg(long, value_name = "STEPS")]
     max_steps: Option<NonZeroUsize>,
     /// How long one step may take before the system counts as hung
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = positive_seconds)]
     deadline: Duration,
+    /// Divergences that are known [default: conformance/corpus/divergences.toml as it was built in]
+    #[arg(long, value_name = "FILE")]
+    known: Option<PathBuf>,
     /// Explain at most so many divergences
     #[arg(long, value_name = "N", default_value_t = 3)]
     explain: usize,
@@ -67,8 +74,8 @@ pub(super) struct Replay {
     junit: Option<PathBuf>,
 }
 
-/// Steps of each scope that a real QEMU is asked for: some three minutes for all scopes on two cores.
-const QEMU_STEPS: usize = 4000;
+/// Steps of each scope that a real QEMU is asked for.
+const QEMU_STEPS: usize = 3000;
 /// Traces of a part of a suite are short, so that it has several.
 const PARTIAL_TRACE: usize = 200;
 
@@ -266,11 +273,16 @@ pub(super) struct Done {
     pub(super) seconds: f64,
     divergences: Vec<(String, serde_json::Value)>,
     inconclusive: Vec<String>,
+    /// Known divergences that happened: which, how often, and why.
+    known: Vec<(String, usize, String)>,
+    /// Known divergences that did not happen where they could have.
+    stale: Vec<String>,
 }
 
 impl Done {
     pub(super) fn ended(&self) -> Ended {
         match self.counts {
+            _ if !self.stale.is_empty() => Ended::Violated,
             (_, 0, 0) => Ended::AsExpected,
             (_, 0, _) => Ended::Incomplete,
             _ => Ended::Violated,
@@ -289,6 +301,12 @@ impl Done {
             text.push('\n');
             text.push_str(explanation);
         }
+        for (name, times, reason) in &self.known {
+            text.push_str(&format!("\n  known, {times} times: {name}: {reason}"));
+        }
+        for name in &self.stale {
+            text.push_str(&format!("\n  no longer so, take it out of divergences.toml: {name}"));
+        }
         if let Some(why) = self.inconclusive.first() {
             text.push_str(&format!("\n  inconclusive: {why}"));
         }
@@ -298,11 +316,16 @@ impl Done {
     pub(super) fn json(&self) -> serde_json::Value {
         let (agree, diverge, inconclusive) = self.counts;
         let divergences: Vec<_> = self.divergences.iter().map(|(_, value)| value).collect();
+        let known: Vec<_> = self
+            .known
+            .iter()
+            .map(|(name, times, reason)| json!({ "what": name, "times": times, "reason": reason }))
+            .collect();
         json!({
             "suite": self.name, "system": self.system, "agree": agree, "diverge": diverge,
             "inconclusive": inconclusive, "covered": self.covered.0, "goals": self.covered.1,
             "steps": self.steps, "divergences": divergences,
-            "seconds": self.seconds,
+            "seconds": self.seconds, "known": known, "no-longer-so": self.stale,
         })
     }
 }
@@ -315,10 +338,12 @@ pub(super) fn replay_on<S: Study>(
     factory: &Arc<dyn Factory<S>>,
     options: &Options<'_>,
     explained: usize,
+    known: &[Known],
 ) -> Done {
     let start = Instant::now();
-    let replayed: Replayed<S> = replay::replay(&suite.traces, factory, options);
+    let mut replayed: Replayed<S> = replay::replay(&suite.traces, factory, options);
     let seconds = start.elapsed().as_secs_f64();
+    take_out(known, &suite.traces, &mut replayed.verdicts);
     let diverged = replayed.verdicts.iter().zip(&suite.traces).enumerate();
     let diverged = diverged.filter_map(|(at, (verdict, trace))| match verdict {
         Verdict::Diverges(divergence) => Some((at, divergence, trace)),
@@ -357,6 +382,12 @@ pub(super) fn replay_on<S: Study>(
         seconds,
         divergences,
         inconclusive: inconclusive.collect(),
+        known: known
+            .iter()
+            .filter(|known| known.happened() > 0)
+            .map(|known| (known.name(), known.happened(), known.reason.clone()))
+            .collect(),
+        stale: known.iter().filter(|known| known.is_stale()).map(Known::name).collect(),
     }
 }
 
@@ -389,7 +420,18 @@ impl Replay {
             format!("{} {} {} ({})", F::NAME, design.name, scope.name, suite.header.criterion);
         let jobs = common.threads().get();
         let options = Options { jobs, deadline: self.deadline, ..Options::default() };
-        Ok(replay_on(name, &study, suite, &factory, &options, self.explain))
+        let list = match &self.known {
+            Some(path) => {
+                fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?
+            }
+            None => LIST.to_owned(),
+        };
+        let known = KnownList::read(&list).context("read the known divergences")?.of(
+            &factory.name(),
+            F::NAME,
+            design.name,
+        );
+        Ok(replay_on(name, &study, suite, &factory, &options, self.explain, &known))
     }
 
     fn finish(&self, done: &[Done], common: &Common) -> anyhow::Result<Ended> {

@@ -11,7 +11,7 @@ use anyhow::{Context, bail};
 use clap::Args;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use statusquo_model::words::words;
+use statusquo_model::{studies::chardev::state::PORTS_MAX, words::words};
 
 use super::{Common, Ended, print, print_json};
 use crate::{
@@ -72,19 +72,18 @@ impl Kept {
     /// Reads one, and says where it is wrong.
     pub(super) fn read(path: &Path) -> anyhow::Result<Self> {
         let text = fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
-        let kept: Kept =
-            serde_json::from_str(&text).with_context(|| format!("{}: no walk", path.display()))?;
+        Self::parse(&text).with_context(|| path.display().to_string())
+    }
+
+    pub(super) fn parse(text: &str) -> anyhow::Result<Self> {
+        let kept: Kept = serde_json::from_str(text).context("this is no walk")?;
         if kept.statusquo_walk != VERSION {
-            bail!(
-                "{}: a walk of version {}, and this reads version {VERSION}",
-                path.display(),
-                kept.statusquo_walk
-            );
+            bail!("a walk of version {}, and this reads version {VERSION}", kept.statusquo_walk);
         }
-        if !matches!(kept.moves.first(), Some(Move::Start { ports }) if !ports.is_empty()) {
-            bail!("{}: a walk begins with `start` and a port at least", path.display());
+        match kept.moves.first() {
+            Some(Move::Start { ports }) if matches!(ports.len(), 1..=PORTS_MAX) => Ok(kept),
+            _ => bail!("a walk begins with `start`, and one to {PORTS_MAX} ports"),
         }
-        Ok(kept)
     }
 
     /// Walks it again: whether QEMU ended as it did then, and how it ended now.

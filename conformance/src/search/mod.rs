@@ -27,10 +27,10 @@ pub use self::{shorten::shorten, walk::Walk};
 
 /// Where to walk.
 pub trait Ground: Sync {
-    /// One move. The first of a walk is a beginning.
+    /// One move.
     type Move: Clone + Eq + Send + Sync + Serialize + DeserializeOwned;
-    /// What a walk may begin with.
-    fn beginnings(&self) -> Vec<Self::Move>;
+    /// What a walk may begin with; the first move makes the system.
+    fn beginnings(&self) -> Vec<Vec<Self::Move>>;
     /// Every other move.
     fn alphabet(&self) -> Vec<Self::Move>;
     /// Makes the moves on a fresh system, as far as it lives.
@@ -52,6 +52,8 @@ pub struct Ran {
 pub struct End {
     /// The move that it did not survive.
     pub at: usize,
+    /// That move's name.
+    pub on: String,
     /// What kind of end.
     pub kind: EndKind,
     /// How it ended, with the last lines of its log.
@@ -70,12 +72,25 @@ pub enum EndKind {
     Exit,
 }
 
+/// What a failed check says of itself; all else in a log is on the way there.
+const CHECKS: [&str; 5] = ["Assertion", "ERROR", "free()", "malloc", "corrupt"];
+
 impl End {
+    /// How it ended, without the lines of the log that say nothing of it.
+    fn essence(&self) -> String {
+        let (how, said) = self.how.split_once("; it said: ").unwrap_or((&self.how, ""));
+        let telling =
+            said.split(" | ").filter(|line| CHECKS.iter().any(|check| line.contains(check)));
+        std::iter::once(how).chain(telling).collect::<Vec<_>>().join(" ")
+    }
+
     /// Ends with the same signature are taken for the same bug.
-    fn signature(&self) -> (EndKind, String) {
-        (self.kind, coarse(&self.how))
+    fn signature(&self) -> Signature {
+        (self.kind, self.on.clone(), coarse(&self.essence()))
     }
 }
+
+type Signature = (EndKind, String, String);
 
 /// Text without what differs from run to run: digits and paths.
 pub fn coarse(text: &str) -> String {
@@ -126,7 +141,7 @@ pub fn search<G: Ground>(
 ) -> Found<G::Move> {
     let mut walker = Walk::new(ground.beginnings(), ground.alphabet(), options);
     let mut seen = BTreeSet::new();
-    let mut ends: BTreeMap<(EndKind, String), (Vec<G::Move>, End)> = BTreeMap::new();
+    let mut ends: BTreeMap<Signature, (Vec<G::Move>, End)> = BTreeMap::new();
     let mut found = Found { ends: Vec::new(), walks: 0, moves: 0, shown: 0, runs: 0 };
     while found.walks < options.walks && Instant::now() < options.until {
         let round: Vec<_> =
@@ -138,6 +153,7 @@ pub fn search<G: Ground>(
             let new = ran.shown.iter().rposition(|shown| seen.insert(shown.clone()));
             match ran.end {
                 Some(end) if !ends.contains_key(&end.signature()) => {
+                    watch(&moves[..=end.at], &end);
                     let (short, runs) = shorten(ground, &moves[..=end.at], &end);
                     found.runs += runs;
                     // What does not happen again is not shown.
@@ -193,8 +209,8 @@ mod tests {
     impl Ground for Fragile {
         type Move = u8;
 
-        fn beginnings(&self) -> Vec<u8> {
-            vec![100]
+        fn beginnings(&self) -> Vec<Vec<u8>> {
+            vec![vec![100]]
         }
 
         fn alphabet(&self) -> Vec<u8> {
@@ -209,7 +225,8 @@ mod tests {
                 }
                 if reached == self.0.len() {
                     let how = format!("signal 11, in run {at}");
-                    ran.end = Some(End { at, kind: EndKind::Crash, how });
+                    let on = one.to_string();
+                    ran.end = Some(End { at, on, kind: EndKind::Crash, how });
                     break;
                 }
                 ran.shown.push(format!("{one} after {reached}"));
@@ -225,14 +242,14 @@ mod tests {
 
     #[test]
     fn what_ends_a_system_is_found_and_shortened() {
-        let found = search(&Fragile(&[3, 9, 3, 5]), &options(2000), &|_, _| {});
+        let found = search(&Fragile(&[3, 9, 3, 5]), &options(600), &|_, _| {});
         let ends: Vec<_> = found.ends.iter().map(|(moves, end)| (&moves[..], end.at)).collect();
         assert_eq!(
             ends,
             [(&[100, 3, 9, 3, 5][..], 4)],
             "the digits of a run do not make another end"
         );
-        assert_eq!(found.walks, 2000);
+        assert_eq!(found.walks, 600);
     }
 
     #[test]
@@ -249,8 +266,8 @@ mod tests {
             struct Noting<'n>(&'n Mutex<Vec<Vec<u8>>>);
             impl Ground for Noting<'_> {
                 type Move = u8;
-                fn beginnings(&self) -> Vec<u8> {
-                    vec![100, 101]
+                fn beginnings(&self) -> Vec<Vec<u8>> {
+                    vec![vec![100], vec![101, 1]]
                 }
                 fn alphabet(&self) -> Vec<u8> {
                     (0..50).collect()

@@ -1,9 +1,10 @@
 //! The shortest walk that still ends the system so.
 
-use super::{End, Ground};
+use super::{End, EndKind, Ground};
 
-/// Runs that shortening may take.
+/// Runs that shortening may take; each run that hangs takes its time.
 const RUNS_MAX: usize = 200;
+const RUNS_MAX_HUNG: usize = 24;
 /// Times that the shortest walk must end the system, one after the other.
 const AGAIN: usize = 3;
 
@@ -18,6 +19,7 @@ pub fn shorten<G: Ground>(
     end: &End,
 ) -> (Option<ToEnd<G::Move>>, usize) {
     let signature = end.signature();
+    let runs_max = if end.kind == EndKind::Hang { RUNS_MAX_HUNG } else { RUNS_MAX };
     let mut runs = 0;
     let mut ends = |moves: &[G::Move], runs_max: usize| {
         if runs >= runs_max {
@@ -35,7 +37,7 @@ pub fn shorten<G: Ground>(
         while at >= 1 && best.0.len() > 1 {
             let upto = (at + width).min(best.0.len());
             let candidate = [&best.0[..at], &best.0[upto..]].concat();
-            if let Some(end) = ends(&candidate, RUNS_MAX) {
+            if let Some(end) = ends(&candidate, runs_max) {
                 best = (candidate[..=end.at].to_vec(), end);
                 shorter = true;
             }
@@ -51,6 +53,6 @@ pub fn shorten<G: Ground>(
             (true, _) => width = width.min((best.0.len() / 2).max(1)),
         }
     }
-    let again = (0..AGAIN).all(|_| ends(&best.0, RUNS_MAX + AGAIN).is_some());
+    let again = (0..AGAIN).all(|_| ends(&best.0, runs_max + AGAIN).is_some());
     (again.then_some(best), runs)
 }

@@ -10,7 +10,7 @@ const KEPT_MAX: usize = 400;
 /// Makes walks.
 #[derive(Debug)]
 pub struct Walk<M> {
-    beginnings: Vec<M>,
+    beginnings: Vec<Vec<M>>,
     alphabet: Vec<M>,
     seed: u64,
     moves: usize,
@@ -18,7 +18,7 @@ pub struct Walk<M> {
 }
 
 impl<M: Clone> Walk<M> {
-    pub(super) fn new(beginnings: Vec<M>, alphabet: Vec<M>, options: &Options) -> Self {
+    pub(super) fn new(beginnings: Vec<Vec<M>>, alphabet: Vec<M>, options: &Options) -> Self {
         Walk { beginnings, alphabet, seed: options.seed, moves: options.moves, kept: Vec::new() }
     }
 
@@ -37,7 +37,7 @@ impl<M: Clone> Walk<M> {
         rng = rng.fork();
         let mut moves: Vec<M> = match rng.choice(&self.kept) {
             Some(kept) if rng.u8(..) < 160 => kept.clone(),
-            _ => rng.choice(&self.beginnings).cloned().into_iter().collect(),
+            _ => rng.choice(&self.beginnings).cloned().unwrap_or_default(),
         };
         // Sometimes the last steps are taken back, or one in the middle is another.
         if moves.len() > 3 && rng.u8(..) < 80 {

@@ -6,7 +6,7 @@ use std::{
     io::{self, Read, Seek, SeekFrom, Write},
     os::unix::net::UnixStream,
     path::PathBuf,
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -51,6 +51,8 @@ const INSTANT: Duration = Duration::from_micros(1);
 pub(super) struct QemuFactory {
     qemu: Qemu,
     kinds: &'static [Kind],
+    /// How the last QEMU ended that was expected to.
+    last_words: Arc<Mutex<Option<String>>>,
     /// The study counts seconds: time stands still until one of them passes. Where it does not, each
     /// step comes when all notices are out, all terminals were looked at, all sockets called again.
     seconds: bool,
@@ -58,7 +60,12 @@ pub(super) struct QemuFactory {
 
 impl QemuFactory {
     pub(super) fn factory(qemu: Qemu, study: &Study) -> Arc<dyn Factory<Study>> {
-        Arc::new(QemuFactory { qemu, kinds: study.kinds(), seconds: study.rules().rate_limit })
+        Arc::new(QemuFactory {
+            qemu,
+            kinds: study.kinds(),
+            last_words: Arc::default(),
+            seconds: study.rules().rate_limit,
+        })
     }
 }
 
@@ -68,7 +75,13 @@ impl Factory<Study> for QemuFactory {
     }
 
     fn start(&self) -> Result<Box<dyn System<Study>>, Fault> {
-        Ok(Box::new(Replayed::new(&self.qemu, self.kinds, self.seconds)?))
+        let mut replayed = Replayed::new(&self.qemu, self.kinds, self.seconds)?;
+        replayed.last_words = Arc::clone(&self.last_words);
+        Ok(Box::new(replayed))
+    }
+
+    fn last_words(&self) -> Option<String> {
+        self.last_words.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -93,6 +106,7 @@ pub(super) struct Replayed {
     seconds: bool,
     /// How long something that is owed may be late.
     pub(super) patience: Duration,
+    last_words: Arc<Mutex<Option<String>>>,
     qemu: Qemu,
     paths: u32,
     /// What a socket holds.
@@ -164,6 +178,7 @@ impl Replayed {
             clock,
             seconds,
             patience: PATIENCE,
+            last_words: Arc::default(),
             qemu,
             paths,
             capacity,
@@ -460,7 +475,8 @@ impl System<Study> for Replayed {
         };
         // A crash that is foretold is an outcome; any other is a fault, which says how QEMU ended.
         match fault {
-            Fault::Died(_) if owed.reply == Reply::Died && self.machine.process.has_crashed() => {
+            Fault::Died(how) if owed.reply == Reply::Died && self.machine.process.has_crashed() => {
+                *self.last_words.lock().unwrap_or_else(PoisonError::into_inner) = Some(how);
                 Ok(Observed::Outcome(Outcome::died()))
             }
             fault => Err(fault),

@@ -67,6 +67,15 @@ impl Process {
         }
     }
 
+    /// What is wrong with one that was just started, with the last lines of its log.
+    pub(super) fn does_not_start(&mut self, fault: &Fault) -> Fault {
+        let patience = if matches!(fault, Fault::Died(_)) { PATIENCE } else { Duration::ZERO };
+        Fault::Environment(match self.ended(patience) {
+            Some(how) => format!("it ends while it starts: {how}"),
+            None => format!("while it starts: {fault}{}", self.said()),
+        })
+    }
+
     /// A signal has ended it.
     pub(super) fn has_crashed(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(Some(status)) if status.signal().is_some())
@@ -81,11 +90,16 @@ impl Process {
             (None, Some(code)) => format!("exit code {code}"),
             (None, None) => "unknown".to_owned(),
         };
+        how + &self.said()
+    }
+
+    /// The last lines of its log.
+    fn said(&self) -> String {
         let text = fs::read(&self.errors).unwrap_or_default();
         let text = String::from_utf8_lossy(&text);
         let lines: Vec<&str> = text.lines().collect();
         let last = &lines[lines.len().saturating_sub(LAST_LINES)..];
-        if last.is_empty() { how } else { format!("{how}; it said: {}", last.join(" | ")) }
+        if last.is_empty() { String::new() } else { format!("; it said: {}", last.join(" | ")) }
     }
 
     /// Does something while the process stands still.

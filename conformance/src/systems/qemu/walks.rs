@@ -20,7 +20,7 @@ use super::{
     machine::{chardev, device},
     serial::{self, CONTROL},
     virtio,
-    wild::{self, Backend, Button, Flaw, Move, Sink},
+    wild::{self, Another, Backend, Button, Flaw, Move, Sink},
 };
 use crate::{
     replay::Fault,
@@ -58,7 +58,7 @@ impl QemuGround {
 impl Ground for QemuGround {
     type Move = Move;
 
-    fn beginnings(&self) -> Vec<Move> {
+    fn beginnings(&self) -> Vec<Vec<Move>> {
         wild::beginnings()
     }
 
@@ -79,7 +79,8 @@ impl Ground for QemuGround {
             match walker.take(one) {
                 Ok(shown) => ran.shown.push(shown),
                 Err(fault) => {
-                    ran.end = walker.end(fault).map(|(kind, how)| End { at, kind, how });
+                    let on = name(one);
+                    ran.end = walker.end(fault).map(|(kind, how)| End { at, on, kind, how });
                     break;
                 }
             }
@@ -116,7 +117,7 @@ impl Walker {
                     None if how.starts_with("signal") => EndKind::Crash,
                     _ => kind,
                 };
-                let how = ended.unwrap_or(how);
+                let how = without_chatter(&ended.unwrap_or(how));
                 // A destination may refuse what it is not made for, and the source goes on.
                 (kind != EndKind::Exit || !how.contains(REFUSED)).then_some((kind, how))
             }
@@ -171,8 +172,12 @@ impl Walker {
             Move::RemoveChardev { port } => {
                 self.qmp("chardev-remove", json!({ "id": id_of(port) }))
             }
-            Move::PlugAnother { port, console } => {
-                let driver = if console { "virtconsole" } else { "virtserialport" };
+            Move::PlugAnother { port, device } => {
+                let driver = match device {
+                    Another::Port => "virtserialport",
+                    Another::Console => "virtconsole",
+                    Another::Serial => "pci-serial",
+                };
                 self.qmp(
                     "device_add",
                     json!({ "driver": driver, "id": ANOTHER, "chardev": id_of(port) }),
@@ -180,8 +185,9 @@ impl Walker {
             }
             Move::UnplugAnother => self.unplug(ANOTHER),
             Move::UnplugController => self.unplug(CONTROLLER),
-            Move::Eject => {
-                qtest.out32(virtio::ACPI_EJECT, 1 << virtio::SLOT)?;
+            Move::Eject { all } => {
+                let slots = if all { u32::MAX } else { 1 << virtio::SLOT };
+                qtest.out32(virtio::ACPI_EJECT, slots)?;
                 Ok("done".to_owned())
             }
             Move::PlugController => self.qmp(
@@ -393,6 +399,24 @@ impl Walker {
         };
         self.offer(queue, &chain, 0)
     }
+}
+
+/// Which move it is, without its particulars.
+fn name(one: &Move) -> String {
+    let text = words(one);
+    text.split(['{', ':']).map(str::trim).take(2).collect::<Vec<_>>().join(" ")
+}
+
+/// Without what QEMU says while all is well.
+fn without_chatter(how: &str) -> String {
+    const CHATTER: [&str; 3] =
+        ["char device redirected", "Unable to connect character device", "virtio-serial-bus: "];
+    let (how, said) = how.split_once("; it said: ").unwrap_or((how, ""));
+    let said: Vec<&str> = said
+        .split(" | ")
+        .filter(|line| !line.is_empty() && !CHATTER.iter().any(|chatter| line.contains(chatter)))
+        .collect();
+    if said.is_empty() { how.to_owned() } else { format!("{how}; it said: {}", said.join(" | ")) }
 }
 
 fn bytes((address, len, flags, next): (u64, u32, u16, u16)) -> [u8; 16] {

@@ -79,6 +79,8 @@ impl<'a> Machine<'a> {
     #[inline]
     fn act_on_all(&mut self, action: Action) -> Result<(), Blocked> {
         match action {
+            // Of a machine that is stopped already nobody hears.
+            Action::Stop if !self.bus.running() => {}
             Action::Stop => self.stop(),
             Action::Cont => self.cont(),
             Action::SystemReset => self.reset_guest(),
