@@ -1,6 +1,7 @@
 //! A small VM manager that follows the designs which the studies show to be right.
 //!
 //! - [`chardev`]: character devices: who is connected, who has been told, and where bytes go.
+//! - [`daemon`]: `statusquo-vmmd`, which manages real QEMUs and can be killed anywhere.
 //! - [`domain`]: libvirt's domain XML: read, edited and written without loss; aliases and addresses.
 //! - [`hotplug`]: plugging, unplugging and recovery as data, effect by effect.
 //! - [`hypervisor`]: what a daemon asks of a running machine, on QEMU or in process.
@@ -38,6 +39,8 @@
 //! ```
 
 pub mod chardev;
+#[cfg(feature = "daemon")]
+pub mod daemon;
 pub mod domain;
 pub mod hotplug;
 pub mod hypervisor;

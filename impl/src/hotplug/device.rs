@@ -145,14 +145,14 @@ impl Device {
     }
 
     /// The command that adds the backend.
-    pub(super) fn add_backend(&self) -> Option<Command> {
+    pub fn add_backend(&self) -> Option<Command> {
         let backend = self.backend.as_ref()?;
         let id = backend.kind.id(&self.alias);
         Some(backend.add.clone().with(backend.kind.id_argument(), id))
     }
 
     /// The command that adds the frontend.
-    pub(super) fn add_frontend(&self) -> Command {
+    pub fn add_frontend(&self) -> Command {
         let command = self.frontend.clone().with("id", self.alias.clone());
         match &self.backend {
             Some(backend) => command.with(&backend.property, backend.kind.id(&self.alias)),

@@ -53,6 +53,7 @@ use std::{
 };
 
 pub mod embedded;
+pub(crate) mod lines;
 pub mod monitor;
 pub mod process;
 pub mod qmp;

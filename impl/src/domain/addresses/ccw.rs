@@ -1,10 +1,34 @@
-//! Channel I/O addresses of s390: `qemuDomainAssignS390Addresses`.
+//! Where virtio devices are that are not on PCI: channel I/O of s390 (`qemuDomainAssignS390Addresses`), MMIO.
 
 use std::collections::BTreeSet;
 
 use crate::domain::{Class, Device, Domain, Error, tree::NodeId};
 
 impl Domain {
+    /// Virtio devices of ARM and RISC-V boards without PCI, or that have one on MMIO already, go there:
+    /// `qemuDomainAssignVirtioMMIOAddresses`.
+    pub(super) fn assign_virtio_mmio(&mut self) -> Result<(), Error> {
+        let machine = self.machine();
+        let virt = machine.is_arm_virt() || machine.is_riscv_virt();
+        let vexpress = machine.is_arm() && machine.name.starts_with("vexpress-");
+        let on_mmio =
+            |device: Device<'_>| device.get("address/@type").as_deref() == Some("virtio-mmio");
+        let has_pcie = self.find_controller("pci", 0)?.is_some();
+        if !(vexpress || virt && (!has_pcie || self.devices().any(on_mmio))) {
+            return Ok(());
+        }
+        let wanted: Vec<NodeId> = self
+            .devices()
+            .filter(|device| device.address().is_ok_and(|address| address.is_none()))
+            .filter(|device| is_virtio(*device) && !is_ccw_only(device.class))
+            .map(|device| device.node)
+            .collect();
+        for node in wanted {
+            self.document_mut().put(node, "address/@type", "virtio-mmio")?;
+        }
+        Ok(())
+    }
+
     /// Virtio devices without an address get a device number: `qemuDomainPrimeVirtioDeviceAddresses`,
     /// `virDomainCCWAddressAssign`.
     pub(super) fn assign_ccw(&mut self) -> Result<(), Error> {
@@ -37,8 +61,16 @@ impl Domain {
         ];
         let wanted: Vec<NodeId> = order
             .into_iter()
-            .flat_map(|class| self.of(class))
-            .filter(|device| device.get("address/@type").is_none() && is_virtio(*device))
+            .flat_map(|class| match class {
+                Class::Disk => self.disks(),
+                class => self.of(class).collect(),
+            })
+            .filter(|device| {
+                let kind = device.get("address/@type");
+                // `<address type='ccw'/>` asks for one.
+                let asks = kind.as_deref() == Some("ccw") && device.get("address/@devno").is_none();
+                (kind.is_none() || asks) && is_virtio(*device)
+            })
             .map(|device| device.node)
             .collect();
         for node in wanted {
@@ -54,6 +86,11 @@ impl Domain {
     }
 }
 
+/// Classes that have a place on channel I/O and on PCI, but none on MMIO.
+fn is_ccw_only(class: Class) -> bool {
+    matches!(class, Class::Filesystem | Class::Vsock)
+}
+
 fn is_virtio(device: Device<'_>) -> bool {
     let kind = device.kind();
     match device.class {
@@ -67,6 +104,7 @@ fn is_virtio(device: Device<'_>) -> bool {
             kind == "scsi_host" || mdev
         }
         Class::Memballoon => kind != "none",
-        _ => true,
+        Class::Filesystem | Class::Rng | Class::Vsock => true,
+        _ => false,
     }
 }

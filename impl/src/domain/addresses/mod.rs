@@ -22,6 +22,7 @@ impl Domain {
         self.assign_virtio_serial()?;
         self.assign_spapr_vio()?;
         self.assign_ccw()?;
+        self.assign_virtio_mmio()?;
         self.assign_pci()?;
         self.assign_usb()?;
         self.assign_memory_slots()?;
@@ -34,6 +35,7 @@ impl Domain {
         self.assign_virtio_serial()?;
         self.assign_spapr_vio()?;
         self.assign_ccw()?;
+        self.assign_virtio_mmio()?;
         self.assign_pci_on_present_buses()?;
         self.assign_usb()
     }
@@ -198,5 +200,52 @@ mod tests {
             error.to_string(),
             "line 3, column 1, /domain/devices/rng[2]: address 0000:00:09.0 is used by more than one device"
         );
+    }
+
+    #[test]
+    fn a_console_does_not_take_the_address_of_its_serial_port_again() {
+        let serial = "<serial type='pty'><target type='pci-serial'/>\
+                      <address type='pci' slot='4'/></serial><console type='pty'><target type='serial'/>\
+                      <address type='pci' slot='4'/></console>";
+        check("x86_64", "pc", serial, &[Class::Serial], "serial0 0000:00:04.0");
+    }
+
+    #[test]
+    fn companions_know_their_ports() {
+        let models = ["ich9-ehci1", "ich9-uhci1", "ich9-uhci2", "ich9-uhci3"];
+        let devices = models.map(|model| format!("<controller type='usb' model='{model}'/>"));
+        let domain = domain("x86_64", "pc", &devices.concat());
+        let ports: Vec<_> = domain
+            .of(Class::Controller)
+            .filter(|c| c.kind() == "usb")
+            .map(|c| c.get("master/@startport").unwrap_or("-".into()).into_owned())
+            .collect();
+        assert_eq!(ports, ["-", "0", "2", "4"]);
+    }
+
+    #[test]
+    fn boards_without_pci_have_virtio_on_mmio() {
+        let place = |arch, machine, devices: &str| {
+            let domain = domain(arch, machine, devices);
+            let disk = domain.of(Class::Disk).next().unwrap();
+            disk.get("address/@type").unwrap().into_owned()
+        };
+        let disk = "<disk><target dev='vda' bus='virtio'/></disk>";
+        assert_eq!(place("armv7l", "vexpress-a9", disk), "virtio-mmio");
+        assert_eq!(place("aarch64", "virt", disk), "pci");
+        // One that is there already draws the others.
+        let rng = "<rng model='virtio'><address type='virtio-mmio'/></rng>";
+        assert_eq!(place("aarch64", "virt", &format!("{disk}{rng}")), "virtio-mmio");
+    }
+
+    #[test]
+    fn an_expander_bus_has_a_number() {
+        let expander = "<controller type='pci' index='1' model='pci-expander-bus'/>";
+        let domain = domain("x86_64", "pc", &format!("{expander}{}", expander.replace('1', "2")));
+        let numbers: Vec<_> = domain
+            .of(Class::Controller)
+            .filter_map(|c| Some(c.get("target/@busNr")?.into_owned()))
+            .collect();
+        assert_eq!(numbers, ["254", "252"]);
     }
 }

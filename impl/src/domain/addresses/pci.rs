@@ -82,6 +82,10 @@ impl Domain {
         let mut set = Set::new(models, roots, grows).map_err(|problem| self.at_root(problem))?;
         for device in self.devices() {
             let Some(Address::Pci(pci)) = device.address()? else { continue };
+            // A console that shows a serial port shows its address, too.
+            if device.class == Class::Console {
+                continue;
+            }
             // These are reserved with their chip.
             if pci.bus == 0 && pci.slot == 1 && is_on_piix3(device, pci.function)? {
                 continue;
@@ -528,6 +532,12 @@ impl Domain {
                     values.push(("target/@chassis", index.to_string()));
                     values.push(("target/@port", format!("{:#x}", pci.slot)));
                 }
+                // The definition is searched only if it is needed.
+                "pci-expander-bus" | "pcie-expander-bus"
+                    if self.document().get(node, "target/@busNr").is_none() =>
+                {
+                    values.push(("target/@busNr", self.free_bus_number(node)?.to_string()));
+                }
                 "pci-root" => {
                     let target = if index == 0 { 0 } else { self.free_target_index()? };
                     values.push(("target/@index", target.to_string()));
@@ -547,6 +557,17 @@ impl Domain {
             }
         }
         Ok(())
+    }
+
+    /// `qemuDomainAddressFindNewBusNr`
+    fn free_bus_number(&self, expander: NodeId) -> Result<u32, Error> {
+        let mut lowest = 256;
+        for controller in self.of(Class::Controller).filter(|c| c.kind() == "pci") {
+            let number = self.document().number(controller.node, "target/@busNr")?;
+            lowest = lowest.min(number.unwrap_or(lowest));
+        }
+        let free = lowest.checked_sub(2).filter(|&number| number > 0);
+        free.ok_or_else(|| self.document().error(expander, Problem::NoAddress("expander bus")))
     }
 
     /// `qemuDomainAddressFindNewTargetIndex`

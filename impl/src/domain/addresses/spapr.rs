@@ -4,9 +4,6 @@ use crate::domain::{Class, Device, Domain, Error, Problem, tree::NodeId};
 
 impl Domain {
     pub(super) fn assign_spapr_vio(&mut self) -> Result<(), Error> {
-        if !self.machine().is_pseries() {
-            return Ok(());
-        }
         // Where QEMU begins: `VIO_ADDR_NET`, `VIO_ADDR_SCSI`, `VIO_ADDR_SERIAL`, `VIO_ADDR_NVRAM`, `VIO_ADDR_TPM`.
         let classes = [
             (Class::Interface, 0x1000),
@@ -16,9 +13,14 @@ impl Domain {
             (Class::Tpm, 0x4000),
         ];
         for (class, first) in classes {
-            let nodes: Vec<NodeId> = self
-                .of(class)
-                .filter(|device| is_spapr_vio(*device))
+            let pseries = self.machine().is_pseries();
+            let devices = match class {
+                Class::Controller => self.controllers()?,
+                class => self.of(class).collect(),
+            };
+            let nodes: Vec<NodeId> = devices
+                .into_iter()
+                .filter(|device| is_spapr_vio(*device, pseries))
                 .map(|device| device.node)
                 .collect();
             for node in nodes {
@@ -51,7 +53,7 @@ impl Domain {
     }
 }
 
-fn is_spapr_vio(device: Device<'_>) -> bool {
+fn is_spapr_vio(device: Device<'_>, pseries: bool) -> bool {
     let kind = device.kind();
     let model = device.get("@model").unwrap_or_default();
     device.get("address/@type").as_deref() == Some("spapr-vio")
@@ -59,8 +61,8 @@ fn is_spapr_vio(device: Device<'_>) -> bool {
             Class::Interface => kind == "spapr-vlan",
             Class::Controller => kind == "scsi" && model == "ibmvscsi",
             Class::Serial => kind == "spapr-vio-serial",
-            Class::Nvram => true,
-            Class::Tpm => model != "spapr-tpm-proxy",
+            Class::Nvram => pseries,
+            Class::Tpm => pseries && model != "spapr-tpm-proxy",
             _ => false,
         }
 }

@@ -1,6 +1,6 @@
 //! Controllers: `qemuBuildControllersCommandLine`.
 
-use super::{Parts, Properties, alias, boot, number, place, unsupported, virtio};
+use super::{Parts, Properties, alias, boot, has_legacy_usb, number, place, unsupported, virtio};
 use crate::domain::{Device, Error, Problem};
 
 pub(super) fn parts(device: Device<'_>) -> Result<Parts, Error> {
@@ -50,6 +50,8 @@ pub(super) fn is_builtin(device: Device<'_>) -> Result<bool, Error> {
         ("ide", _) => first && machine.has_builtin_ide(),
         ("scsi", "ncr53c90") => first,
         ("usb", "none") => true,
+        // Made by the machine, where it makes one: `qemuBuildControllersByTypeCommandLine`.
+        ("usb", "") => has_legacy_usb(device.domain) || machine.is_s390(),
         _ => false,
     })
 }
@@ -90,7 +92,7 @@ fn numa_node(device: Device<'_>, properties: &mut Properties) {
 /// `qemuBuildUSBControllerDevProps`
 fn usb(device: Device<'_>, model: &str) -> Result<Properties, Error> {
     let driver = match model {
-        "" => "piix3-usb-uhci",
+        "" => return Err(device.error(Problem::MissingAttribute("model"))),
         "piix3-uhci" => "piix3-usb-uhci",
         "piix4-uhci" => "piix4-usb-uhci",
         "ehci" => "usb-ehci",

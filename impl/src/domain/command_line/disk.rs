@@ -19,6 +19,7 @@ pub(super) fn parts(device: Device<'_>) -> Result<Parts, Error> {
             "source/encryption",
             "iotune",
             "mirror",
+            "transient",
             "source/reservations",
             "source/slices",
         ],
@@ -81,7 +82,8 @@ pub(super) fn parts(device: Device<'_>) -> Result<Parts, Error> {
     }
     properties.some("vendor", text(device, "vendor"));
     properties.some("product", text(device, "product"));
-    properties.some("serial", serial);
+    // libvirt writes a backslash before each blank, and QEMU shows it to the guest.
+    properties.some("serial", serial.map(|serial| serial.replace(' ', "\\ ")));
     if kind != "lun"
         && let Some(cache) = cache(device)?
     {
@@ -99,6 +101,9 @@ fn on_virtio(device: Device<'_>) -> Result<Properties, Error> {
     properties.some("iothread", iothread.map(|number| format!("iothread{number}")));
     properties.switch("ioeventfd", device.get("driver/@ioeventfd"));
     properties.switch("event_idx", device.get("driver/@event_idx"));
+    if device.get("@device").as_deref() == Some("lun") {
+        properties.put("scsi", true);
+    }
     properties.positive("num-queues", number(device, "driver/@queues")?);
     properties.positive("queue-size", number(device, "driver/@queue_size")?);
     Ok(properties)
@@ -126,7 +131,10 @@ struct Cache {
 /// `qemuDomainDiskCachemodeFlags`
 fn cache(device: Device<'_>) -> Result<Option<Cache>, Error> {
     let cache = |writeback, direct, no_flush| Some(Cache { writeback, direct, no_flush });
+    // What several guests write must not be kept by one host: `qemuDomainPrepareDiskCachemode`.
+    let shared = is_there(device, "shareable") && !is_there(device, "readonly");
     Ok(match device.get("driver/@cache").as_deref() {
+        None | Some("default") if shared => cache(true, true, false),
         None | Some("default") => None,
         Some("none") => cache(true, true, false),
         Some("writethrough") => cache(false, false, false),

@@ -81,14 +81,15 @@ fn usb(device: Device<'_>) -> Result<Parts, Error> {
 fn mediated(device: Device<'_>) -> Result<Parts, Error> {
     let model = required(device, "@model")?;
     let uuid = required(device, "source/address/@uuid")?;
-    let mut properties = Properties::new(&model)
+    let ramfb = device.get("@ramfb").as_deref() == Some("on");
+    let driver = if ramfb && model == "vfio-pci" { "vfio-pci-nohotplug" } else { &*model };
+    let mut properties = Properties::new(driver)
         .with("id", alias(device)?)
         .with("sysfsdev", format!("/sys/bus/mdev/devices/{uuid}"));
-    properties.switch("display", device.get("@display"));
-    if let Some(display) = device.get("@display") {
-        properties.put("display", display.into_owned());
+    properties.text("display", device.get("@display"));
+    if ramfb {
+        properties.put("ramfb", true);
     }
-    properties.switch("ramfb", device.get("@ramfb"));
     properties.positive("bootindex", boot::index(device)?);
     place::put(device, &mut properties)?;
     Ok(Parts::frontend(properties))

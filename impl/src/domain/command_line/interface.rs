@@ -25,6 +25,10 @@ pub(super) fn parts(device: Device<'_>) -> Result<Parts, Error> {
 /// The card, whatever it is connected to.
 pub(super) fn card(device: Device<'_>) -> Result<Properties, Error> {
     let model = device.kind().into_owned();
+    // A card of the board is a `-nic`: `qemuDomainSupportsNicdev`.
+    if device.domain.machine().is_arm() && device.get("address/@type").is_none() {
+        return Err(unsupported(device, format!("network card `{model}` of the board")));
+    }
     let mut properties = match model.strip_prefix("virtio") {
         Some("" | "-transitional" | "-non-transitional") => on_virtio(device, &model)?,
         _ if model.is_empty() => return Err(device.error(Problem::MissingElement("model"))),

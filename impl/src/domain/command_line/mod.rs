@@ -45,10 +45,13 @@ mod small;
 
 use serde_json::{Value, json};
 
-use super::{Class, Device, Domain, Error, Problem};
+use super::{Class, Device, Domain, Error, Problem, tree::NodeId};
 use crate::hotplug::BackendKind;
 pub use chardev::Chardev;
 use properties::Properties;
+
+/// The namespace of what libvirt hands on to QEMU as it is.
+const NAMESPACE: &str = "http://libvirt.org/schemas/domain/qemu/1.0";
 
 /// What one device takes: what has to be there before it, and the device itself.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -113,11 +116,44 @@ pub fn arguments(domain: &Domain) -> Result<Vec<String>, Error> {
     for device in in_order(domain)? {
         parts(device)?.push(&mut arguments);
     }
-    if !domain.of(Class::Controller).any(|c| c.kind() == "usb") && has_legacy_usb(domain) {
+    let modelled = |c: Device<'_>| c.kind() == "usb" && c.get("@model").is_some();
+    if !domain.of(Class::Controller).any(modelled) && has_legacy_usb(domain) {
         arguments.push("-usb".to_owned());
     }
+    push_namespace(domain, &mut arguments)?;
     arguments.extend(["-msg", "timestamp=on"].map(str::to_owned));
     Ok(arguments)
+}
+
+/// Adds the arguments that the definition itself has (`<qemu:commandline>`, `qemuDomainDefNamespaceParse`).
+fn push_namespace(domain: &Domain, arguments: &mut Vec<String>) -> Result<(), Error> {
+    let document = domain.document();
+    let local = |node| document.name(node).rsplit(':').next().unwrap_or_default().to_owned();
+    let is_qemu = |&node: &NodeId| document.namespace(node).as_deref() == Some(NAMESPACE);
+    for element in document.children(domain.root()).filter(is_qemu) {
+        match &*local(element) {
+            "commandline" => {}
+            // What libvirt should take QEMU for: nothing here depends on it.
+            "capabilities" | "deprecation" => continue,
+            other => {
+                let what = format!("qemu:{other} on a command line");
+                return Err(document.error(element, Problem::Unsupported(what)));
+            }
+        }
+        for child in document.children(element) {
+            match (&*local(child), document.attribute(child, "value")) {
+                ("arg", Some(value)) => arguments.push(value.into_owned()),
+                ("arg", None) => {
+                    return Err(document.error(child, Problem::MissingAttribute("value")));
+                }
+                (other, _) => {
+                    let what = format!("qemu:{other} on a command line");
+                    return Err(document.error(child, Problem::Unsupported(what)));
+                }
+            }
+        }
+    }
+    Ok(())
 }
 
 /// What one device of a complete definition takes.

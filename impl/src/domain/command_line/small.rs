@@ -18,6 +18,9 @@ pub(super) fn video(device: Device<'_>) -> Result<Parts, Error> {
     if kind == "none" {
         return Ok(Parts::default());
     }
+    if device.get("driver/@name").as_deref() == Some("vhostuser") {
+        return Err(unsupported(device, "a video card of another process".to_owned()));
+    }
     let first = device.domain.of(Class::Video).next();
     let machine = device.domain.machine();
     let has_vga = machine.is_x86() || machine.is_ppc64();

@@ -180,7 +180,7 @@ impl Domain {
                     last = last.max(Some(drive.controller));
                 }
             }
-            self.add_controllers_up_to(bus, last)?;
+            self.add_controllers_up_to(bus, last, None)?;
         }
         let mut serial = BTreeSet::new();
         for class in [Class::Channel, Class::Console] {
@@ -214,23 +214,38 @@ impl Domain {
             };
             self.add_controller("ccid", controller, None)?;
         }
-        let mut last = None;
+        self.add_scsi_controllers_of_hostdevs()
+    }
+
+    /// `virDomainDefMaybeAddHostdevSCSIcontroller`: as the first one that such a device is on.
+    fn add_scsi_controllers_of_hostdevs(&mut self) -> Result<(), Error> {
+        let (mut last, mut model) = (None, None);
         for hostdev in self.of(Class::Hostdev).filter(|hostdev| hostdev.kind() == "scsi") {
             if let Some(Address::Drive(drive)) = hostdev.address()? {
                 last = last.max(Some(drive.controller));
+                if model.is_none() {
+                    let controller = self.find_controller("scsi", drive.controller)?;
+                    let found = controller.and_then(|controller| controller.get("@model"));
+                    model = found.map(|model| model.into_owned());
+                }
             }
         }
-        self.add_controllers_up_to("scsi", last)
+        self.add_controllers_up_to("scsi", last, model.as_deref())
     }
 
-    fn add_controllers_up_to(&mut self, kind: &str, last: Option<u32>) -> Result<(), Error> {
+    fn add_controllers_up_to(
+        &mut self,
+        kind: &str,
+        last: Option<u32>,
+        model: Option<&str>,
+    ) -> Result<(), Error> {
         let Some(last) = last else { return Ok(()) };
         // The largest index comes from the definition: bound what it can ask for.
         if last > 1024 {
             let problem = Problem::Unsupported(format!("{kind} controller {last}"));
             return Err(self.document().error(self.root(), problem));
         }
-        (0..=last).try_for_each(|index| self.add_controller(kind, index, None))
+        (0..=last).try_for_each(|index| self.add_controller(kind, index, model))
     }
 }
 

@@ -8,6 +8,28 @@ use crate::domain::{
     tree::NodeId,
 };
 
+/// `virDomainNetModel`
+const NET_MODELS: [&str; 18] = [
+    "netfront",
+    "rtl8139",
+    "virtio",
+    "e1000",
+    "e1000e",
+    "virtio-transitional",
+    "virtio-non-transitional",
+    "usb-net",
+    "spapr-vlan",
+    "lan9118",
+    "smc91c111",
+    "vlance",
+    "vmxnet",
+    "vmxnet2",
+    "vmxnet3",
+    "Am79C970A",
+    "Am79C973",
+    "82540EM",
+];
+
 impl Domain {
     pub(super) fn put_missing(
         &mut self,
@@ -44,6 +66,7 @@ impl Domain {
                     let default = if kind == "vdpa" { "virtio" } else { self.default_net_model() };
                     if kind != "hostdev" && !self.document().has(node, "actual/@type", "hostdev") {
                         self.put_missing(node, "model/@type", default)?;
+                        self.normalize_net_model(node)?;
                     }
                 }
                 Class::Video => self.put_missing(node, "model/@type", self.default_video())?,
@@ -93,6 +116,8 @@ impl Domain {
             "scsi" => self.default_scsi_model(),
             "usb" => match &*machine.arch {
                 "s390" | "s390x" if document.child(node, "address").is_none() => "none",
+                // There is none, and libvirt accepts and forgets it.
+                "s390" | "s390x" => "",
                 "ppc64" | "ppc64le" => "pci-ohci",
                 "aarch64" => "qemu-xhci",
                 _ => "piix3-uhci",
@@ -110,6 +135,16 @@ impl Domain {
             }
             _ => "",
         };
+        // A companion that does not say where its ports begin: `virDomainControllerDefParseXML`.
+        let first_port = match document.get(node, "@model").as_deref() {
+            Some("ich9-uhci1") if kind == "usb" => "0",
+            Some("ich9-uhci2") if kind == "usb" => "2",
+            Some("ich9-uhci3") if kind == "usb" => "4",
+            _ => "",
+        };
+        if !first_port.is_empty() {
+            return self.put_missing(node, "master/@startport", first_port);
+        }
         // The same word in other letters of the schema: libvirt knows `auto` as no model.
         if kind == "scsi" && document.has(node, "@model", "auto") {
             return self.put_changed(node, "@model", model);
@@ -132,6 +167,16 @@ impl Domain {
             }
         }
         Ok(())
+    }
+
+    /// Models have no case: `virDomainNetSetModelString`.
+    fn normalize_net_model(&mut self, node: NodeId) -> Result<(), Error> {
+        let model = self.document().get(node, "model/@type").unwrap_or_default();
+        let known = NET_MODELS.into_iter().find(|known| known.eq_ignore_ascii_case(&model));
+        match known.filter(|known| *known != model) {
+            Some(known) => self.put_changed(node, "model/@type", known),
+            None => Ok(()),
+        }
     }
 
     /// `qemuDomainDefaultNetModel`

@@ -108,8 +108,9 @@ impl Document {
         self.insert(self.node(sibling).parent, Some(sibling), xml)
     }
 
-    /// Removes a node, and the blanks before it.
+    /// Removes a node, and the blanks before it; what has nothing but blanks left becomes empty.
     pub fn remove(&mut self, id: NodeId) {
+        let parent = self.node(id).parent;
         if let Some(before) = self.node(id).previous.some() {
             let after_is_blank = self.node(id).next.some().is_some_and(|next| self.is_blank(next));
             if self.is_blank(before) && after_is_blank {
@@ -117,6 +118,11 @@ impl Document {
             }
         }
         self.unlink(id);
+        if self.nodes(parent).all(|node| self.is_blank(node)) {
+            while let Some(first) = self.node(parent).first.some() {
+                self.unlink(first);
+            }
+        }
     }
 
     /// The same document without what edits left behind. Its nodes have other ids.

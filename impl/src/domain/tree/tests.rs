@@ -190,7 +190,7 @@ fn what_is_inserted_takes_the_indentation_of_its_siblings() {
             d.remove(d.child(d.root(), "b").unwrap());
             d.remove(d.child(d.root(), "c").unwrap());
         },
-        "<a>\n</a>",
+        "<a></a>",
     );
 }
 

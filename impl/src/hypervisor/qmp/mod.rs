@@ -6,7 +6,6 @@
 //!
 //! Why not the crate `qapi`: docs/decisions/0006-qmp-client.md.
 
-mod lines;
 mod session;
 
 use std::{

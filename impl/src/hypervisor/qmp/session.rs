@@ -4,11 +4,11 @@ use std::collections::{BTreeSet, VecDeque};
 
 use serde_json::{Map, Value};
 
-use super::{
-    Limits, Version,
+use super::{Limits, Version};
+use crate::hypervisor::{
+    Command, Event, MonitorError, QmpError, Reply,
     lines::{Lines, TooLong},
 };
-use crate::hypervisor::{Command, Event, MonitorError, QmpError, Reply};
 
 /// Which command a reply belongs to.
 pub(super) type Id = u64;

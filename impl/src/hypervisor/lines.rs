@@ -2,7 +2,7 @@
 
 /// The bytes of a line whose end has not come yet, and how many lines were there before.
 #[derive(Debug)]
-pub(super) struct Lines {
+pub(crate) struct Lines {
     buffer: Vec<u8>,
     /// No newline before this.
     scanned: usize,
@@ -12,19 +12,19 @@ pub(super) struct Lines {
 
 /// A line is longer than the limit.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct TooLong;
+pub(crate) struct TooLong;
 
 impl Lines {
-    pub(super) fn new(line_max: usize) -> Self {
+    pub(crate) fn new(line_max: usize) -> Self {
         Lines { buffer: Vec::new(), scanned: 0, line_max, number: 1 }
     }
 
-    pub(super) fn push(&mut self, bytes: &[u8]) {
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
         self.buffer.extend_from_slice(bytes);
     }
 
     /// The next whole line without its end, and its number from 1.
-    pub(super) fn next(&mut self) -> Result<Option<(u64, Vec<u8>)>, TooLong> {
+    pub(crate) fn next(&mut self) -> Result<Option<(u64, Vec<u8>)>, TooLong> {
         let end = self.buffer[self.scanned..]
             .iter()
             .position(|&byte| byte == b'\n')
@@ -48,12 +48,12 @@ impl Lines {
     }
 
     /// The number of the line that has begun or comes next.
-    pub(super) fn number(&self) -> u64 {
+    pub(crate) fn number(&self) -> u64 {
         self.number
     }
 
     /// Bytes of a line that has begun.
-    pub(super) fn unfinished(&self) -> usize {
+    pub(crate) fn unfinished(&self) -> usize {
         self.buffer.len()
     }
 }

@@ -1,0 +1,164 @@
+//! What is asked of a domain while it is free: its definition, dumps, devices.
+
+use super::{Asker, Guest, Running};
+use crate::{
+    daemon::{
+        control::{Error, Form, Kind, Named, Reply, State, causes},
+        places,
+    },
+    domain::{Class, Domain, LookupError, Name, Problem, is_user_alias},
+    hotplug::{self, Refusal},
+};
+
+impl Guest {
+    pub(super) fn define(&mut self, xml: &str) -> Result<Reply, Error> {
+        let domain = Domain::parse(xml).map_err(|error| Kind::BadXml.because(error))?;
+        let known = match (&self.definition, &self.running) {
+            (Some(definition), _) => Some(definition),
+            (None, Some(running)) => Some(running.file.domain()),
+            (None, None) => None,
+        };
+        if let (Some(known), Ok(uuid)) = (known.and_then(|known| known.uuid().ok()), domain.uuid())
+            && !known.eq_ignore_ascii_case(&uuid)
+        {
+            let why = format!("the domain `{}` exists with the uuid {known}", self.name);
+            return Err(Kind::WrongState.because(why));
+        }
+        let path = self.shared.places.definitions().join(format!("{}.xml", self.name));
+        places::replace(&path, &domain.to_xml()).map_err(|error| {
+            Kind::Storage.because(format!("write `{}`: {error}", path.display()))
+        })?;
+        self.definition = Some(domain);
+        self.tell_state();
+        Ok(Reply::Defined { domain: self.name.clone() })
+    }
+
+    pub(super) fn undefine(&mut self) -> Result<Reply, Error> {
+        if self.definition.is_none() {
+            return Err(
+                Kind::NoSuchDomain.because(format!("no definition of `{}` is kept", self.name))
+            );
+        }
+        let path = self.shared.places.definitions().join(format!("{}.xml", self.name));
+        places::remove(&path).map_err(|error| {
+            Kind::Storage.because(format!("remove `{}`: {error}", path.display()))
+        })?;
+        self.definition = None;
+        self.tell_state();
+        Ok(Reply::Done)
+    }
+
+    pub(super) fn dump(&mut self, form: Form) -> Result<Reply, Error> {
+        let xml = match (&mut self.running, form) {
+            (Some(running), Form::Live | Form::Status | Form::Migratable) => {
+                let followed = running.file.follow(&running.machine.record().clone());
+                followed.map_err(|error| Kind::BadXml.because(error))?;
+                match form {
+                    Form::Status => running.file.to_xml(),
+                    Form::Live => running.file.domain().to_xml(),
+                    _ => migratable(running.file.domain()),
+                }
+            }
+            (None, Form::Status) => {
+                let why = format!("`{}` does not run, so it has no status", self.name);
+                return Err(Kind::WrongState.because(why));
+            }
+            _ => match &self.definition {
+                Some(definition) => definition.to_xml(),
+                None => {
+                    let why = format!("no definition of `{}` is kept", self.name);
+                    return Err(Kind::NoSuchDomain.because(why));
+                }
+            },
+        };
+        Ok(Reply::Xml(xml))
+    }
+
+    pub(super) fn free_for_change(&mut self) -> Result<&mut Running, Error> {
+        let name = &self.name;
+        let Some(running) = &mut self.running else {
+            return Err(Kind::WrongState.because(format!("`{name}` does not run")));
+        };
+        if running.client.is_none() || running.state == State::Unresponsive {
+            let why = format!("the monitor of `{name}` does not answer; it is tried again");
+            return Err(Kind::Unresponsive.because(why));
+        }
+        Ok(running)
+    }
+
+    pub(super) fn begin_attach(&mut self, from: Asker, xml: &str) -> Result<(), Error> {
+        let running = self.free_for_change()?;
+        let record = running.machine.record().clone();
+        running.file.follow(&record).map_err(|error| Kind::BadXml.because(error))?;
+        let device = plug(running.file.domain(), xml)?;
+        let begun = running.machine.request(hotplug::Request::Attach(device));
+        begun.map_err(|refusal| refused(&refusal))?;
+        running.asker = Some(from);
+        Ok(())
+    }
+
+    pub(super) fn begin_detach(&mut self, from: Asker, device: &Named) -> Result<(), Error> {
+        let running = self.free_for_change()?;
+        let record = running.machine.record().clone();
+        running.file.follow(&record).map_err(|error| Kind::BadXml.because(error))?;
+        let domain = running.file.domain();
+        let name = match device {
+            Named::Alias(alias) => Name::Alias(alias),
+            Named::Xml(xml) => Name::Element(xml),
+        };
+        let found = domain.lookup(name).map_err(|error| {
+            let kind = match error {
+                LookupError::Element(_) => Kind::BadXml,
+                _ => Kind::NoSuchDevice,
+            };
+            kind.because(causes(&error))
+        })?;
+        domain.unpluggable(found).map_err(|fixed| Kind::NotHotpluggable.because(fixed))?;
+        let alias = found.alias().unwrap_or_default().into_owned();
+        let begun = running.machine.request(hotplug::Request::Detach(alias));
+        begun.map_err(|refusal| refused(&refusal))?;
+        running.asker = Some(from);
+        Ok(())
+    }
+}
+
+/// What is asked of QEMU for a device that is to be plugged.
+///
+/// Where its alias only counts, it is left to the machine: an alias must be free in QEMU, too.
+fn plug(live: &Domain, xml: &str) -> Result<hotplug::Device, Error> {
+    let plugged = live.plug(xml).map_err(|error| {
+        let kind = match &error.problem {
+            Problem::Unsupported(_) => Kind::NotHotpluggable,
+            _ => Kind::BadXml,
+        };
+        kind.because(error)
+    })?;
+    let mut device = plugged.device;
+    let counts = plugged.domain.device(plugged.node).is_some_and(|device| {
+        !matches!(device.class, Class::Disk | Class::Controller)
+            && device.alias().is_none_or(|alias| !is_user_alias(&alias))
+    });
+    if counts {
+        device.alias.clear();
+    }
+    Ok(device)
+}
+
+/// The definition without what the other host chooses: assigned aliases and the names of ptys.
+fn migratable(live: &Domain) -> String {
+    let mut domain = live.clone();
+    domain.drop_assigned_aliases();
+    domain.to_xml()
+}
+
+pub(super) fn refused(refusal: &Refusal) -> Error {
+    let kind = match refusal {
+        Refusal::Busy => Kind::WrongState,
+        Refusal::NoSuchDevice { .. } => Kind::NoSuchDevice,
+        Refusal::AliasTaken { .. } => Kind::BadXml,
+        Refusal::Qemu { .. } => Kind::Qemu,
+        Refusal::Silent { .. } => Kind::Unresponsive,
+        Refusal::NotSaved { .. } => Kind::Storage,
+    };
+    kind.because(refusal)
+}
