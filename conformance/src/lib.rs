@@ -3,6 +3,7 @@
 //! - [`trace`]: runs on disk; [`generate`]: suites with a criterion, counted; [`replay`]: runs on
 //!   systems, with divergences minimised and explained; [`systems`]: what to replay on.
 //! - [`search`]: random walks on a real system, beyond what a model has an answer for.
+//! - [`mutate`]: what a suite misses.
 //! - [`studies`]: every study with its systems. [`report`]: matrices and traces for readers.
 //! - [`matrix`]: a study's own table, where it has one.
 //! - [`findings`]: the page of what was confirmed on shipped binaries.
@@ -12,6 +13,7 @@ pub mod cli;
 pub mod findings;
 pub mod generate;
 pub mod matrix;
+pub mod mutate;
 pub mod replay;
 pub mod report;
 pub mod search;

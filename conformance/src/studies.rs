@@ -5,7 +5,10 @@ use std::sync::Arc;
 use statusquo_model::{
     catalogue::{self, UnknownName},
     family::{Design, Family, Role, Scope, Status},
-    studies::{chardev::Chardev, pci_root::PciRoot, restart::Restart, usb::Usb},
+    studies::{
+        chardev::Chardev, freeze::Freeze, hostdev::Hostdev, pci_root::PciRoot, restart::Restart,
+        usb::Usb,
+    },
     study::Study,
 };
 
@@ -69,6 +72,23 @@ impl Replayable for Usb {
     }
 }
 
+impl Replayable for Hostdev {
+    const SHIPPED: Option<&'static str> = Some("libvirt-9.0");
+
+    fn libvirt(
+        study: &Self::Study,
+        programs: Programs,
+    ) -> Result<Arc<dyn Factory<Self::Study>>, String> {
+        crate::systems::libvirt::hostdev::factory(study, programs)
+    }
+}
+
+impl Replayable for Freeze {
+    fn matrix() -> Option<&'static dyn Matrix> {
+        Some(&crate::matrix::FreezeMatrix)
+    }
+}
+
 /// Something done to a family, whatever its types.
 pub trait Visitor {
     /// What comes of it.
@@ -84,6 +104,8 @@ pub fn visit<V: Visitor>(name: &str, visitor: V) -> Result<V::Output, UnknownNam
         Restart::NAME => Ok(visitor.visit::<Restart>()),
         PciRoot::NAME => Ok(visitor.visit::<PciRoot>()),
         Usb::NAME => Ok(visitor.visit::<Usb>()),
+        Hostdev::NAME => Ok(visitor.visit::<Hostdev>()),
+        Freeze::NAME => Ok(visitor.visit::<Freeze>()),
         _ => Err(catalogue::unknown("study", name, catalogue::names())),
     }
 }

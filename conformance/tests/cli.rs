@@ -316,3 +316,20 @@ fn a_suite_on_a_file_is_replayed_and_reported() {
     assert_eq!(ran.code, 1);
     assert!(ran.out.contains("expected:"), "{}", ran.out);
 }
+
+#[test]
+fn a_tour_misses_faults_that_a_checked_suite_tells() {
+    let mutate = |more: &[&str]| {
+        run(&[&["mutate", "chardev", "--scope", "file", "--format", "json"], more].concat())
+    };
+    let missed =
+        |ran: &Ran| serde_json::from_str::<serde_json::Value>(&ran.out).unwrap()["missed"].as_u64();
+    let ran = mutate(&[]);
+    assert_eq!(ran.code, 1, "{}", ran.err);
+    assert!(missed(&ran) > Some(0));
+    let ran = mutate(&["--criterion", "checked"]);
+    assert_eq!((ran.code, missed(&ran)), (0, Some(0)), "{}", ran.err);
+    let ran = mutate(&["--max-faults", "10"]);
+    assert_eq!(ran.code, 3);
+    assert!(ran.err.contains("name a smaller scope or raise --max-faults"), "{}", ran.err);
+}

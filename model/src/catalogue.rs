@@ -23,6 +23,8 @@ pub fn names() -> Vec<&'static str> {
         studies::restart::Restart::NAME,
         studies::pci_root::PciRoot::NAME,
         studies::usb::Usb::NAME,
+        studies::hostdev::Hostdev::NAME,
+        studies::freeze::Freeze::NAME,
     ]
 }
 

@@ -5,7 +5,9 @@ use std::num::NonZeroUsize;
 use statusquo_model::{
     family::{Family, Role},
     second_opinion::{self, Disagreement},
-    studies::{chardev::Chardev, pci_root::PciRoot, restart::Restart},
+    studies::{
+        chardev::Chardev, freeze::Freeze, hostdev::Hostdev, pci_root::PciRoot, restart::Restart,
+    },
 };
 
 fn agree<F: Family>(properties: usize) {
@@ -31,6 +33,16 @@ fn restart() {
 #[test]
 fn pci_root() {
     agree::<PciRoot>(1);
+}
+
+#[test]
+fn hostdev() {
+    agree::<Hostdev>(3);
+}
+
+#[test]
+fn freeze() {
+    agree::<Freeze>(2);
 }
 
 #[test]

@@ -87,8 +87,12 @@ pub(super) fn summary(header: &Header) -> String {
     let Header {
         study, design, scope, criterion, covered, goals, resets, steps, lower_bound, ..
     } = header;
+    let goal = match criterion.as_str() {
+        "checked" => "single wrong targets told or equivalent",
+        other => other,
+    };
     format!(
-        "{study} {design}, scope {scope}: {covered} of {goals} {criterion}, {resets} resets, {steps} steps, \
+        "{study} {design}, scope {scope}: {covered} of {goals} {goal}, {resets} resets, {steps} steps, \
          lower bound {lower_bound}"
     )
 }
@@ -126,7 +130,7 @@ pub(super) fn part_of_suite<F: Replayable>(
     }
     let edges = exploration.edges(common.threads());
     let mut suite =
-        generate(&exploration, &edges, criterion, (F::NAME, design.name, scope.name), cut);
+        generate(&exploration, &edges, criterion, (F::NAME, design.name, scope.name), cut)?;
     let coverage =
         recount(&exploration, &suite, criterion).context("count the suite's coverage")?;
     suite.header.covered = coverage.covered;

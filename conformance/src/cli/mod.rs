@@ -7,6 +7,7 @@ mod doctor;
 mod explore;
 mod findings;
 mod generate;
+mod mutate;
 mod replay;
 mod search;
 mod verify;
@@ -93,6 +94,12 @@ enum Command {
   statusquo generate chardev --scope server -o server.jsonl
   statusquo generate chardev --design qemu-7.2 --scope agent --criterion states")]
     Generate(generate::Generate),
+    /// Put every single fault into a machine, and count those that a suite tells
+    #[command(after_help = "Examples:
+  statusquo mutate chardev --scope server                       what a tour of all steps misses
+  statusquo mutate chardev --scope server --criterion checked   nothing
+  statusquo mutate chardev --scope server -o repaired.jsonl     the suite with the tests that it lacks")]
+    Mutate(mutate::Mutate),
     /// Replay traces on a system and explain the first divergence of each
     #[command(after_help = "Examples:
   statusquo replay chardev                                  the suite of ours, on our implementation
@@ -185,6 +192,7 @@ pub(crate) struct Missing(pub(crate) String);
 pub fn code_of(error: &anyhow::Error) -> u8 {
     let unfinished = error.chain().any(|cause| {
         cause.is::<Unfinished>()
+            || cause.is::<crate::mutate::TooMany>()
             || cause.is::<Missing>()
             || cause.is::<crate::systems::qemu::Missing>()
     });
@@ -206,6 +214,7 @@ pub fn run(cli: Cli) -> anyhow::Result<Ended> {
         Command::Check(check) => check.run(&common),
         Command::Compare(compare) => compare.run(&common),
         Command::Generate(generate) => generate.run(&common),
+        Command::Mutate(mutate) => mutate.run(&common),
         Command::Replay(replay) => replay.run(&common),
         Command::Explore(explore) => explore.run(&common),
         Command::Findings(findings) => findings.run(&common),

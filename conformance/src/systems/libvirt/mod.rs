@@ -9,6 +9,7 @@
 //! a kill falls exactly between two of them, every time.
 
 mod domain;
+pub(crate) mod hostdev;
 mod proxy;
 pub(crate) mod restart;
 mod virsh;

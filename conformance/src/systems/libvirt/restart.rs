@@ -507,12 +507,12 @@ fn inode(path: &Path) -> Option<u64> {
 }
 
 /// Asking QEMU what it can do takes libvirt seconds; the first run's answer serves the others.
-fn reuse_capabilities(common: &Path, root: &Path) -> io::Result<()> {
+pub(super) fn reuse_capabilities(common: &Path, root: &Path) -> io::Result<()> {
     let kept = common.join("capabilities");
     if kept.exists() { copy(&kept, &root.join("cache/qemu/capabilities")) } else { Ok(()) }
 }
 
-fn keep_capabilities(common: &Path, root: &Path) -> io::Result<()> {
+pub(super) fn keep_capabilities(common: &Path, root: &Path) -> io::Result<()> {
     let (made, kept) = (root.join("cache/qemu/capabilities"), common.join("capabilities"));
     if kept.exists() || !made.exists() {
         return Ok(());
