@@ -160,7 +160,7 @@ impl Search {
             fs::create_dir_all(directory)
                 .with_context(|| format!("create {}", directory.display()))?;
             for (number, (moves, end)) in (1..).zip(&found.ends) {
-                let last = moves.last().map_or_else(String::new, |last| words(last));
+                let last = moves.last().map_or_else(String::new, words);
                 let kept = Kept {
                     statusquo_walk: VERSION,
                     study: self.study.clone(),

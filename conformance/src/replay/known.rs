@@ -207,7 +207,7 @@ mod tests {
     #[test]
     fn what_does_not_happen_any_more_is_stale() {
         let (known, trace) = (list("QEMU 7.2.22"), cont(&study()));
-        take_out(&known, &[trace.clone()], &mut [Verdict::Inconclusive(String::new())]);
+        take_out(&known, std::slice::from_ref(&trace), &mut [Verdict::Inconclusive(String::new())]);
         assert!(!known[0].is_stale(), "nothing was learned");
         take_out(&known, &[trace], &mut [Verdict::Agrees]);
         assert!(known[0].is_stale());

@@ -378,7 +378,7 @@ impl Walker {
 
     fn flawed(&mut self, queue: u16, flaw: Flaw) -> Result<String, Fault> {
         // Even queues are written by the device, odd ones by the guest.
-        let way = if queue % 2 == 0 { WRITE } else { 0 };
+        let way = if queue.is_multiple_of(2) { WRITE } else { 0 };
         let chain = match flaw {
             Flaw::Empty => vec![(SCRATCH, 0, way, 0)],
             Flaw::NoMemory => vec![(1 << 40, 64, way, 0)],
