@@ -6,8 +6,8 @@ use statusquo_model::{
     catalogue::{self, UnknownName},
     family::{Design, Family, Role, Scope, Status},
     studies::{
-        chardev::Chardev, freeze::Freeze, hostdev::Hostdev, pci_root::PciRoot, restart::Restart,
-        usb::Usb,
+        alias::Alias, chardev::Chardev, freeze::Freeze, hostdev::Hostdev, pci_root::PciRoot,
+        restart::Restart, usb::Usb,
     },
     study::Study,
 };
@@ -102,6 +102,7 @@ pub fn visit<V: Visitor>(name: &str, visitor: V) -> Result<V::Output, UnknownNam
     match name {
         Chardev::NAME => Ok(visitor.visit::<Chardev>()),
         Restart::NAME => Ok(visitor.visit::<Restart>()),
+        Alias::NAME => Ok(visitor.visit::<Alias>()),
         PciRoot::NAME => Ok(visitor.visit::<PciRoot>()),
         Usb::NAME => Ok(visitor.visit::<Usb>()),
         Hostdev::NAME => Ok(visitor.visit::<Hostdev>()),
@@ -110,8 +111,10 @@ pub fn visit<V: Visitor>(name: &str, visitor: V) -> Result<V::Output, UnknownNam
     }
 }
 
-/// Finds a design by name.
+/// Finds a design by name, or by what it is also called.
 pub fn design<F: Family>(name: &str) -> Result<&'static Design, UnknownName> {
+    let other = F::OTHER_NAMES.iter().find(|(other, _)| *other == name);
+    let name = other.map_or(name, |(_, name)| name);
     let known = || F::designs().iter().map(|design| design.name);
     let found = F::designs().iter().find(|design| design.name == name);
     found.ok_or_else(|| catalogue::unknown("design", name, known()))

@@ -15,6 +15,7 @@ use statusquo_model::{
     explore::Options,
     family::{Family, Role},
     studies::{
+        alias::Alias,
         chardev::Chardev,
         freeze::{
             Freeze,
@@ -89,7 +90,7 @@ fn predictions<F: Family>(design: &'static str, binary: &str) {
         "Each is the shortest run that violates the property, in the scope where it is shortest. ",
     );
     text.push_str(&format!(
-        "What became of each on the binary is in `docs/findings/{name}.md`; `docs/studies/{name}.md` tells them in plain words.\n"
+        "`docs/studies/{name}.md` tells them in plain words, and which of them were replayed on the binary.\n"
     ));
     let scopes = F::scopes().iter().filter(|scope| scope.role == Role::CheckAndReplay);
     let all: Vec<Checked> = scopes.map(|scope| checked::<F>(design, scope.name)).collect();
@@ -143,6 +144,16 @@ fn the_page_of_all_findings() {
     pages.sort();
     assert!(pages.len() >= 2);
     is_current("../findings.md", &statusquo::findings::compose(&pages));
+}
+
+#[test]
+fn the_matrix_of_alias() {
+    matrix::<Alias>();
+}
+
+#[test]
+fn the_predictions_for_libvirt_and_its_aliases() {
+    predictions::<Alias>("libvirt-9.0", "libvirt 9.0");
 }
 
 #[test]

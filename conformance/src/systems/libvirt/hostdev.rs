@@ -18,7 +18,7 @@ use tempfile::TempDir;
 
 use super::{
     Programs, domain,
-    restart::{keep_capabilities, reuse_capabilities},
+    life::{keep_capabilities, reuse_capabilities},
     virsh::{Virsh, configure},
 };
 use crate::{

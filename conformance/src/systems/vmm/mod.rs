@@ -1,4 +1,5 @@
 //! Our implementation as a system: real descriptors in a directory of its own.
 
+mod alias;
 mod chardev;
 mod restart;
