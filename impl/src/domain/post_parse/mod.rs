@@ -34,7 +34,8 @@ impl Domain {
         self.assign_controller_indexes()?;
         self.complete_inputs()?;
         self.complete_serials()?;
-        self.complete_devices()
+        self.complete_devices()?;
+        self.mirror_console()
     }
 }
 
