@@ -129,6 +129,9 @@ fn nothing_is_left_out_in_silence() {
         error(
             "<disk type='file'><source file='/a'/><target dev='vda' bus='virtio'/><iotune/></disk>",
         ),
+        error(
+            "<disk type='file'><source file='/a'/><target dev='vda' bus='virtio'/><alias name='ua-a-name-that-is-too-long-for-it'/></disk>",
+        ),
         error("<disk type='file'><source/><target dev='vda' bus='virtio'/></disk>"),
         error(
             "<disk type='file'><driver cache='x'/><source file='/a'/><target dev='vda' bus='virtio'/></disk>",
