@@ -47,6 +47,9 @@ pub trait Replayable: Family {
         Err(format!("the study {} is not about libvirt", Self::NAME))
     }
 
+    /// The shipped design is QEMU's own, and no libvirt's.
+    const OF_QEMU: bool = false;
+
     /// A real QEMU, set up as this scope asks. `None` where the study is about more than QEMU.
     fn qemu(_: &Self::Study, _: &Qemu) -> Option<Arc<dyn Factory<Self::Study>>> {
         None

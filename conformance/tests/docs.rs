@@ -152,6 +152,22 @@ fn the_predictions_for_libvirt() {
     predictions::<Restart>("libvirt-9.0", "libvirt 9.0");
 }
 
+/// `docs/findings.md` is put together from the pages of `docs/findings`, which `statusquo findings STUDY
+/// --format markdown` prints.
+#[test]
+fn the_page_of_all_findings() {
+    let pages = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/findings");
+    let files = fs::read_dir(pages).unwrap().map(|entry| entry.unwrap());
+    let mut pages: Vec<(String, String)> = files
+        .map(|file| {
+            (file.file_name().into_string().unwrap(), fs::read_to_string(file.path()).unwrap())
+        })
+        .collect();
+    pages.sort();
+    assert!(pages.len() >= 2);
+    is_current("../findings.md", &statusquo::findings::compose(&pages));
+}
+
 #[test]
 fn the_matrix_of_alias() {
     matrix::<Alias>();

@@ -225,7 +225,7 @@ fn what_is_no_request_is_answered_with_what_is_wrong() {
     }
     assert_eq!(
         daemon.refused(json!({"define": {"xml": "<domain><name>a</name>"}})),
-        "line 1, column 1, /domain: the element is not closed"
+        "line 1, column 23, /domain: `</domain>` is missing"
     );
 }
 

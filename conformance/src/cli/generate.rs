@@ -105,6 +105,22 @@ pub(super) fn suite_of<F: Replayable>(
     cut: Cut,
     common: &Common,
 ) -> anyhow::Result<Suite<F::Study>> {
+    let suite = part_of_suite::<F>(design, scope, criterion, cut, common)?;
+    let Header { covered, goals, .. } = suite.header;
+    if covered != goals {
+        bail!("the suite covers {covered} of {goals} {}", criterion.name());
+    }
+    Ok(suite)
+}
+
+/// The same, where it may be a part: what that covers is counted.
+pub(super) fn part_of_suite<F: Replayable>(
+    design: &'static Design,
+    scope: &'static Scope,
+    criterion: Criterion,
+    cut: Cut,
+    common: &Common,
+) -> anyhow::Result<Suite<F::Study>> {
     let study = F::study(design, scope);
     let what = format!("{} {} {}", F::NAME, design.name, scope.name);
     let exploration = budget::within(common, &what, |options| explore::explore(&study, options))
@@ -118,8 +134,5 @@ pub(super) fn suite_of<F: Replayable>(
     let coverage =
         recount(&exploration, &suite, criterion).context("count the suite's coverage")?;
     suite.header.covered = coverage.covered;
-    if coverage.covered != coverage.goals {
-        bail!("the suite covers {} of {} {}", coverage.covered, coverage.goals, criterion.name());
-    }
     Ok(suite)
 }

@@ -11,6 +11,7 @@ mod findings;
 mod generate;
 mod mutate;
 mod replay;
+mod search;
 mod validate;
 mod verify;
 mod vmmd;
@@ -136,6 +137,11 @@ or of what could be seen at rest: {\"view\":{\"running\":\"yes\"}}.")]
     Validate(validate::Validate),
     /// Put a program that speaks the adapter protocol to the test
     Adapter(adapter::Adapter),
+    /// Walk at random on a real QEMU, beyond what the model has an answer for, and see whether it lives
+    #[command(after_help = "Examples:
+  statusquo search chardev --minutes 10 --seed 7 --keep walks
+  statusquo search chardev --again conformance/corpus/walks/unplugged-before-the-first-run.json")]
+    Search(search::Search),
     /// Say which real systems are here, which versions, and how to install what is missing
     Doctor(doctor::Doctor),
     /// Print a completion script for a shell
@@ -234,7 +240,7 @@ pub fn run(cli: Cli) -> anyhow::Result<Ended> {
     let Cli { command, common } = cli;
     // Systems share it from the first to the last.
     let _dir = match command {
-        Command::Verify(_) | Command::Replay(_) | Command::Findings(_) => {
+        Command::Verify(_) | Command::Replay(_) | Command::Findings(_) | Command::Search(_) => {
             let dir = workdir::root()?;
             missing_but_required()?;
             Some(dir)
@@ -253,6 +259,7 @@ pub fn run(cli: Cli) -> anyhow::Result<Ended> {
         Command::Findings(findings) => findings.run(&common),
         Command::Validate(validate) => validate.run(&common),
         Command::Adapter(adapter) => adapter.run(&common),
+        Command::Search(search) => search.run(&common),
         Command::Doctor(doctor) => doctor.run(&common),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "statusquo", &mut io::stdout());

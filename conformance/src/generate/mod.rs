@@ -46,13 +46,16 @@ pub struct Cut {
     pub steps_max: usize,
     /// What a reset costs, in steps.
     pub reset_cost: usize,
+    /// No new trace once all have so many steps together: the suite is then a part of one, and its coverage
+    /// has to be counted.
+    pub total_max: usize,
     /// Single faults to look at, at most, where the criterion is about faults.
     pub faults_max: u64,
 }
 
 impl Default for Cut {
     fn default() -> Self {
-        Cut { steps_max: 1000, reset_cost: 10, faults_max: 100_000_000 }
+        Cut { steps_max: 1000, reset_cost: 10, total_max: usize::MAX, faults_max: 100_000_000 }
     }
 }
 

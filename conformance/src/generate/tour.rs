@@ -18,8 +18,8 @@ pub(super) fn tours<S: Study>(
     cut: Cut,
 ) -> Vec<Vec<(StateId, usize)>> {
     let mut walker = Walker::new(exploration, edges, criterion);
-    let mut tours = Vec::new();
-    while let Some(first) = walker.first_open() {
+    let (mut tours, mut total) = (Vec::new(), 0);
+    while let Some(first) = walker.first_open().filter(|_| total < cut.total_max) {
         // A trace begins in the first initial state. What only another one leads to stays open, and
         // whoever counts will say so.
         let access = match exploration.path(first) {
@@ -45,6 +45,7 @@ pub(super) fn tours<S: Study>(
                 None => break,
             }
         }
+        total += tour.len();
         tours.push(tour);
     }
     tours

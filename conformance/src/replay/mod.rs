@@ -1,6 +1,7 @@
 //! Traces on systems: agrees, diverges, or inconclusive.
 
 mod explain;
+pub mod known;
 mod minimise;
 mod run;
 
@@ -39,6 +40,10 @@ pub trait Factory<S: Study>: Send + Sync {
     fn name(&self) -> String;
     /// A system in its initial state.
     fn start(&self) -> Result<Box<dyn System<S>>, Fault>;
+    /// How the last system of this factory that died has ended, where that was expected of it.
+    fn last_words(&self) -> Option<String> {
+        None
+    }
 }
 
 /// What a system showed in answer to one action.
