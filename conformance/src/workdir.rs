@@ -96,9 +96,16 @@ fn close(root: &mut Root) {
     if let Root::Made(dir) = std::mem::replace(root, Root::Closed)
         && let Some(dir) = dir.upgrade()
     {
-        end_processes(dir.path());
-        remove_busy(dir.path());
+        clear(dir.path());
     }
+}
+
+/// Ends what runs on a directory and removes it. What a replay that is still running started meanwhile is ended
+/// too; what it would start from now on finds no place for its files.
+fn clear(dir: &Path) {
+    end_processes(dir);
+    remove_busy(dir);
+    end_processes(dir);
 }
 
 /// Clears away what processes of ours have left that are gone, and nothing else.
@@ -111,8 +118,7 @@ fn sweep(temporary: &Path) {
             && let Ok(owner) = serde_json::from_str::<Process>(&owner)
             && owner.is_alive().is_ok_and(|alive| !alive)
         {
-            end_processes(&dir);
-            remove_busy(&dir);
+            clear(&dir);
         }
     }
 }
