@@ -95,3 +95,11 @@ pub(crate) const fn firsts<A: Copy, B, const N: usize>(pairs: &[(A, B); N]) -> [
     }
     all
 }
+
+/// What a table of pairs has beside a design or scope of its own.
+pub(crate) fn beside<A: PartialEq, B: Copy>(pairs: &[(A, B)], own: &A) -> B {
+    match pairs.iter().find(|(known, _)| known == own) {
+        Some((_, rules)) => *rules,
+        None => panic!("the design and the scope are this family's own"),
+    }
+}

@@ -72,6 +72,11 @@ pub enum Fault {
     Environment(String),
 }
 
+/// Nothing is known of the system itself: what the machine it runs on said.
+pub(crate) fn environment(error: impl std::fmt::Display) -> Fault {
+    Fault::Environment(error.to_string())
+}
+
 /// How one trace went.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict<S: Study> {

@@ -19,7 +19,10 @@ use rustix::{
 use tempfile::TempDir;
 
 use super::protocol::{Answer, LINE_MAX, Numbered, Request, clip};
-use crate::{replay::Fault, workdir};
+use crate::{
+    replay::{Fault, environment},
+    workdir,
+};
 
 /// Tells an adapter, and all that it starts, where files may be left: the directory is removed with it.
 /// Whoever carries it in his environment is ended with the adapter.
@@ -95,7 +98,8 @@ impl Adapter {
             _root: root,
         };
         for fd in adapter.fds() {
-            rustix::io::ioctl_fionbio(fd, true).map_err(|error| environment(error.into()))?;
+            rustix::io::ioctl_fionbio(fd, true)
+                .map_err(|error| environment(io::Error::from(error)))?;
         }
         Ok(adapter)
     }
@@ -232,7 +236,7 @@ impl Adapter {
         });
         match poll(&mut fds, Timespec::try_from(within).ok().as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(environment(error.into())),
+            Err(error) => return Err(environment(io::Error::from(error))),
         }
         let is_ready = |at: usize| !fds[at].revents().is_empty();
         let ready = Ready { stdout: is_ready(0), stdin: stdin.is_some_and(is_ready) };
@@ -302,7 +306,7 @@ impl Adapter {
             match waitid(WaitId::Pid(pid), options) {
                 Ok(Some(_)) => return Ok(true),
                 Ok(None) | Err(rustix::io::Errno::INTR) => {}
-                Err(error) => return Err(environment(error.into())),
+                Err(error) => return Err(environment(io::Error::from(error))),
             }
             if Instant::now() >= by {
                 return Ok(false);
@@ -345,10 +349,6 @@ struct Ready {
 
 fn is_later(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
-}
-
-fn environment(error: io::Error) -> Fault {
-    Fault::Environment(error.to_string())
 }
 
 /// How a process ended, in words.

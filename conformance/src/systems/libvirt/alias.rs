@@ -28,11 +28,11 @@ use tempfile::TempDir;
 
 use super::{
     Programs, domain,
-    life::{Qemu, keep_capabilities, reuse_capabilities},
+    life::{self, Qemu, keep_capabilities, reuse_capabilities},
     virsh::{Virsh, configure},
 };
 use crate::{
-    replay::{Factory, Fault, Observed, System},
+    replay::{Factory, Fault, Observed, System, environment},
     workdir,
 };
 
@@ -43,28 +43,7 @@ const PAUSE: Duration = Duration::from_millis(5);
 
 /// libvirt for the alias study.
 pub(crate) fn factory(programs: Programs) -> Result<Arc<dyn Factory<Study>>, String> {
-    let version = programs.version()?;
-    Ok(Arc::new(Libvirt { programs, version }))
-}
-
-#[derive(Debug)]
-struct Libvirt {
-    programs: Programs,
-    version: String,
-}
-
-impl Factory<Study> for Libvirt {
-    fn name(&self) -> String {
-        format!("libvirt {}", self.version)
-    }
-
-    fn start(&self) -> Result<Box<dyn System<Study>>, Fault> {
-        Ok(Box::new(Run::new(&self.programs).map_err(environment)?))
-    }
-}
-
-fn environment(error: impl std::fmt::Display) -> Fault {
-    Fault::Environment(error.to_string())
+    life::factory(programs, Run::new)
 }
 
 /// One domain under one libvirt, restarted at will.

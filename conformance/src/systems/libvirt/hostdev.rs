@@ -17,11 +17,11 @@ use tempfile::TempDir;
 
 use super::{
     Programs, domain,
-    life::{Qemu, keep_capabilities, reuse_capabilities},
+    life::{self, Qemu, keep_capabilities, reuse_capabilities},
     virsh::{Virsh, configure},
 };
 use crate::{
-    replay::{Factory, Fault, Observed, System},
+    replay::{Factory, Fault, Observed, System, environment},
     workdir,
 };
 
@@ -42,8 +42,7 @@ pub(crate) fn factory(
         return Err("this host has VFIO, and the scope is about one that has not".to_owned());
     }
     let device = some_device().ok_or("this host has no PCI device that a definition could name")?;
-    let version = programs.version()?;
-    Ok(Arc::new(Libvirt { programs, version, device }))
+    life::factory(programs, move |programs| Run::new(programs, device))
 }
 
 /// The last PCI device of this host: domain, bus, slot and function.
@@ -57,27 +56,6 @@ fn some_device() -> Option<[u32; 4]> {
         Some([part()?, part()?, part()?, u32::from_str_radix(function, 16).ok()?])
     });
     parsed.max()
-}
-
-#[derive(Debug)]
-struct Libvirt {
-    programs: Programs,
-    version: String,
-    device: [u32; 4],
-}
-
-impl Factory<Study> for Libvirt {
-    fn name(&self) -> String {
-        format!("libvirt {}", self.version)
-    }
-
-    fn start(&self) -> Result<Box<dyn System<Study>>, Fault> {
-        Ok(Box::new(Run::new(&self.programs, self.device).map_err(environment)?))
-    }
-}
-
-fn environment(error: impl std::fmt::Display) -> Fault {
-    Fault::Environment(error.to_string())
 }
 
 /// One domain under one libvirt, restarted at will.

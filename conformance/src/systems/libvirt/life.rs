@@ -1,14 +1,47 @@
-//! What a run must not leave behind, and what it need not find out again.
+//! How a run begins, what it must not leave behind, and what it need not find out again.
 
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use rustix::process::{Pid, Signal, kill_process};
+use statusquo_model::study::Study;
 use tempfile::TempDir;
 
-use super::domain;
+use super::{Programs, domain};
+use crate::replay::{Factory, Fault, System, environment};
+
+/// libvirt for a study that begins a run so.
+pub(super) fn factory<S: Study, R: System<S> + 'static>(
+    programs: Programs,
+    begin: impl Fn(&Programs) -> io::Result<R> + Send + Sync + 'static,
+) -> Result<Arc<dyn Factory<S>>, String> {
+    let version = programs.version()?;
+    Ok(Arc::new(Libvirt { programs, version, begin }))
+}
+
+struct Libvirt<B> {
+    programs: Programs,
+    version: String,
+    begin: B,
+}
+
+impl<S, R, B> Factory<S> for Libvirt<B>
+where
+    S: Study,
+    R: System<S> + 'static,
+    B: Fn(&Programs) -> io::Result<R> + Send + Sync,
+{
+    fn name(&self) -> String {
+        format!("libvirt {}", self.version)
+    }
+
+    fn start(&self) -> Result<Box<dyn System<S>>, Fault> {
+        Ok(Box::new((self.begin)(&self.programs).map_err(environment)?))
+    }
+}
 
 /// A guest that ends with its trace, from the moment on in which libvirt may have started it.
 pub(super) struct Qemu {

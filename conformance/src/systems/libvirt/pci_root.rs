@@ -23,11 +23,11 @@ use tempfile::TempDir;
 
 use super::{
     Programs, domain,
-    life::{Qemu, keep_capabilities, reuse_capabilities},
+    life::{self, Qemu, keep_capabilities, reuse_capabilities},
     virsh::{Virsh, configure},
 };
 use crate::{
-    replay::{Factory, Fault, Observed, System},
+    replay::{Factory, Fault, Observed, System, environment},
     workdir,
 };
 
@@ -54,29 +54,7 @@ pub(crate) fn factory(
             ));
         }
     }
-    let version = programs.version()?;
-    Ok(Arc::new(Libvirt { programs, version }))
-}
-
-#[derive(Debug)]
-struct Libvirt {
-    programs: Programs,
-    version: String,
-}
-
-impl Factory<Study> for Libvirt {
-    fn name(&self) -> String {
-        format!("libvirt {}", self.version)
-    }
-
-    fn start(&self) -> Result<Box<dyn System<Study>>, Fault> {
-        let run = Run::new(&self.programs).map_err(environment)?;
-        Ok(Box::new(run))
-    }
-}
-
-fn environment(error: impl std::fmt::Display) -> Fault {
-    Fault::Environment(error.to_string())
+    life::factory(programs, Run::new)
 }
 
 /// One host with one libvirt.

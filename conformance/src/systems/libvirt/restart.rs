@@ -27,12 +27,12 @@ use tempfile::TempDir;
 
 use super::{
     Programs, domain,
-    life::{Qemu, keep_capabilities, reuse_capabilities},
+    life::{self, Qemu, keep_capabilities, reuse_capabilities},
     proxy::{Executed, Proxy},
     virsh::{Given, Virsh, configure},
 };
 use crate::{
-    replay::{Factory, Fault, Observed, System},
+    replay::{Factory, Fault, Observed, System, environment},
     workdir,
 };
 
@@ -51,29 +51,7 @@ pub(crate) fn factory(
     if study.guest_ejects() {
         return Err("unplug of a PCI device needs a guest, and there is none here".to_owned());
     }
-    let version = programs.version()?;
-    Ok(Arc::new(Libvirt { programs, version }))
-}
-
-#[derive(Debug)]
-struct Libvirt {
-    programs: Programs,
-    version: String,
-}
-
-impl Factory<Study> for Libvirt {
-    fn name(&self) -> String {
-        format!("libvirt {}", self.version)
-    }
-
-    fn start(&self) -> Result<Box<dyn System<Study>>, Fault> {
-        let run = Run::new(&self.programs).map_err(environment)?;
-        Ok(Box::new(run))
-    }
-}
-
-fn environment(error: impl std::fmt::Display) -> Fault {
-    Fault::Environment(error.to_string())
+    life::factory(programs, Run::new)
 }
 
 /// One domain under one libvirt, restarted at will.

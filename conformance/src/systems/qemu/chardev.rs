@@ -24,13 +24,12 @@ use super::{
     Qemu,
     clock::Clock,
     elements::{Elements, HEADER},
-    lines::environment,
     machine::{self, Chardev, Machine},
     qmp::Refusal,
     serial::{Driver, Notice},
 };
 use crate::{
-    replay::{Factory, Fault, Observed, System},
+    replay::{Factory, Fault, Observed, System, environment},
     systems::hosts::Host,
     workdir,
 };

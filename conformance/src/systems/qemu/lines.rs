@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::replay::Fault;
+use crate::replay::{Fault, environment};
 
 /// How long an answer may take. Shorter than the deadline of a step, so that what hangs is named.
 pub(super) const DEADLINE: Duration = Duration::from_secs(8);
@@ -82,8 +82,4 @@ impl Lines {
 /// Whoever owns the process says how it ended.
 fn closed() -> Fault {
     Fault::Died("it closed its control socket".to_owned())
-}
-
-pub(super) fn environment(error: impl std::fmt::Display) -> Fault {
-    Fault::Environment(error.to_string())
 }

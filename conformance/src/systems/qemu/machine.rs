@@ -14,12 +14,12 @@ use statusquo_model::studies::chardev::state::Kind;
 use super::{
     clock::{self, Clock},
     files,
-    lines::{DEADLINE, environment},
+    lines::DEADLINE,
     process::Process,
     qmp::{Qmp, Refusal},
     qtest::QTest,
 };
-use crate::replay::Fault;
+use crate::replay::{Fault, environment};
 
 /// A port that no trace touches. It is there whatever is unplugged, so that `DEVICE_READY` is answered.
 const SPARE_PORT: u32 = 30;

@@ -16,14 +16,13 @@ use statusquo_model::{
 use super::{
     Qemu,
     chardev::Replayed,
-    lines::environment,
     machine::{chardev, device},
     serial::{self, CONTROL},
     virtio,
     wild::{self, Another, Backend, Button, Flaw, Move, Sink},
 };
 use crate::{
-    replay::Fault,
+    replay::{Fault, environment},
     search::{End, EndKind, Ground, Ran, coarse},
 };
 

@@ -29,7 +29,7 @@ use statusquo_vmm::{
 };
 
 use crate::{
-    replay::{Factory, Fault, Observed, System},
+    replay::{Factory, Fault, Observed, System, environment},
     studies::Replayable,
     systems::libvirt::{
         self, Programs,
@@ -74,10 +74,6 @@ impl Factory<Study> for InProcess {
     fn start(&self) -> Result<Box<dyn System<Study>>, Fault> {
         Ok(Box::new(Daemon { config: None, running: None, asked: 0 }))
     }
-}
-
-fn environment(error: impl std::fmt::Display) -> Fault {
-    Fault::Environment(error.to_string())
 }
 
 /// A daemon with its files and its hypervisor.

@@ -26,7 +26,7 @@ use statusquo_vmm::chardev::{
 use tempfile::TempDir;
 
 use crate::{
-    replay::{Factory, Fault, Observed, System},
+    replay::{Factory, Fault, Observed, System, environment},
     studies::Replayable,
     systems::{hosts::Host, qemu::Qemu},
     workdir,
@@ -96,10 +96,6 @@ impl Factory<Study> for VmmFactory {
         let system = Vmm::new(self.kinds, output).map_err(environment)?;
         Ok(Box::new(system))
     }
-}
-
-fn environment(error: impl std::fmt::Display) -> Fault {
-    Fault::Environment(error.to_string())
 }
 
 /// Bytes that one write on an empty socket takes, so that the next one is refused.

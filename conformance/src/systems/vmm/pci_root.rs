@@ -31,7 +31,7 @@ use statusquo_vmm::{
 
 use crate::{
     matrix::{Matrix, PciRootMatrix},
-    replay::{Factory, Fault, Observed, System},
+    replay::{Factory, Fault, Observed, System, environment},
     studies::Replayable,
     systems::libvirt::{self, Programs},
 };
@@ -70,10 +70,6 @@ impl Factory<Study> for InProcess {
         let world = study.initial().pop().ok_or_else(|| environment("no initial state"))?;
         Ok(Box::new(Host { study, world, config: None, guest: None }))
     }
-}
-
-fn environment(error: impl std::fmt::Display) -> Fault {
-    Fault::Environment(error.to_string())
 }
 
 /// A host. The definition that is on disk, and the guest if it runs.

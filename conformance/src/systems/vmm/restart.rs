@@ -24,7 +24,7 @@ use statusquo_vmm::{
 };
 
 use crate::{
-    replay::{Factory, Fault, Observed, System},
+    replay::{Factory, Fault, Observed, System, environment},
     studies::{Daemonized, Replayable},
     systems::{
         libvirt::{self, Programs},
@@ -105,10 +105,6 @@ impl Factory<Study> for InProcess {
             machine: Some(Machine::new(Record::default())),
         }))
     }
-}
-
-fn environment(error: impl std::fmt::Display) -> Fault {
-    Fault::Environment(error.to_string())
 }
 
 fn answer<T>(answer: Result<T, statusquo_vmm::hypervisor::MonitorError>) -> Result<T, Fault> {

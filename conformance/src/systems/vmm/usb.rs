@@ -27,7 +27,7 @@ use statusquo_vmm::{
 use self::{peer::Peer, process::Process};
 use crate::{
     matrix::Matrix,
-    replay::{Factory, Fault, Observed, System},
+    replay::{Factory, Fault, Observed, System, environment},
     studies::Replayable,
 };
 
@@ -66,10 +66,6 @@ impl Factory<Study> for TwoHosts {
             carried: self.carried,
         }))
     }
-}
-
-fn environment(error: impl std::fmt::Display) -> Fault {
-    Fault::Environment(error.to_string())
 }
 
 /// What keeps a request from being granted, or from being answered at all.

@@ -28,7 +28,7 @@ use statusquo_vmm::hypervisor::process::Process;
 use tempfile::TempDir;
 
 use self::control::Connection;
-use crate::{replay::Fault, systems::qemu, workdir};
+use crate::{replay::environment, systems::qemu, workdir};
 
 /// How long anything may take that a loaded machine slows down. Shorter than the deadline of a step would be of no
 /// use: what is waited for in a step is waited for twice at most.
@@ -91,10 +91,6 @@ impl Vmmd {
     pub fn default_qemu() -> &'static str {
         qemu::DEFAULT_BINARY
     }
-}
-
-fn environment(error: impl std::fmt::Display) -> Fault {
-    Fault::Environment(error.to_string())
 }
 
 /// A directory with a daemon that comes and goes and a QEMU that stays until the run ends.

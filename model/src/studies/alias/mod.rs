@@ -36,7 +36,7 @@ use self::{
     state::{Guest, State},
 };
 use crate::{
-    family::{Design, Family, Scope},
+    family::{self, Design, Family, Scope},
     study::{self, Party, Property, Step, View},
     words::words,
 };
@@ -55,20 +55,17 @@ impl Family for Alias {
     const OTHER_NAMES: &'static [(&'static str, &'static str)] = &[("own-alias", "libvirt-9.0")];
 
     fn designs() -> &'static [Design] {
-        const { &crate::family::firsts(&DESIGNS) }
+        const { &family::firsts(&DESIGNS) }
     }
 
     fn scopes() -> &'static [Scope] {
-        const { &crate::family::firsts(&SCOPES) }
+        const { &family::firsts(&SCOPES) }
     }
 
     fn study(design: &Design, scope: &Scope) -> Study {
-        let rules = DESIGNS.iter().find(|(known, _)| known == design);
-        let bounds = SCOPES.iter().find(|(known, _)| known == scope);
-        let (Some((_, rules)), Some((_, bounds))) = (rules, bounds) else {
-            panic!("the design and the scope are this family's own")
-        };
-        Study { rules: *rules, bounds: *bounds }
+        let rules = family::beside(&DESIGNS, design);
+        let bounds = family::beside(&SCOPES, scope);
+        Study { rules, bounds }
     }
 }
 

@@ -41,7 +41,7 @@ use self::{
     state::{Bus, Kind, Port, State},
 };
 use crate::{
-    family::{Design, Family, Scope},
+    family::{self, Design, Family, Scope},
     study::{self, Party, Property, Step, Steps, View},
 };
 
@@ -67,13 +67,10 @@ impl Family for Chardev {
     }
 
     fn study(design: &Design, scope: &Scope) -> Study {
-        let rules = DESIGNS.iter().find(|(known, _)| known == design);
-        let bounds = scopes::SCOPES.iter().find(|(known, _)| known == scope);
-        let (Some((_, rules)), Some((_, bounds))) = (rules, bounds) else {
-            panic!("the design and the scope are this family's own")
-        };
-        let rules = Rules { rate_limit: rules.rate_limit && bounds.time, ..*rules };
-        Study { rules, bounds: *bounds }
+        let rules = family::beside(DESIGNS, design);
+        let bounds = family::beside(scopes::SCOPES, scope);
+        let rules = Rules { rate_limit: rules.rate_limit && bounds.time, ..rules };
+        Study { rules, bounds }
     }
 }
 

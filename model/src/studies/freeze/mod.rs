@@ -37,7 +37,7 @@ pub use self::{
     properties::CODES,
 };
 use crate::{
-    family::{Design, Family, Scope},
+    family::{self, Design, Family, Scope},
     study::{self, Blocked, Party, Property, Step, View},
     words::words,
 };
@@ -54,20 +54,17 @@ impl Family for Freeze {
     const PINS: &'static str = include_str!("pins.tsv");
 
     fn designs() -> &'static [Design] {
-        const { &crate::family::firsts(&DESIGNS) }
+        const { &family::firsts(&DESIGNS) }
     }
 
     fn scopes() -> &'static [Scope] {
-        const { &crate::family::firsts(&SCOPES) }
+        const { &family::firsts(&SCOPES) }
     }
 
     fn study(design: &Design, scope: &Scope) -> Study {
-        let policy = DESIGNS.iter().find(|(known, _)| known == design);
-        let bounds = SCOPES.iter().find(|(known, _)| known == scope);
-        let (Some((_, policy)), Some((_, bounds))) = (policy, bounds) else {
-            panic!("the design and the scope are this family's own")
-        };
-        Study { policy: *policy, bounds: *bounds }
+        let policy = family::beside(&DESIGNS, design);
+        let bounds = family::beside(&SCOPES, scope);
+        Study { policy, bounds }
     }
 }
 

@@ -39,7 +39,7 @@ use self::{
     state::{Daemon, Record, State},
 };
 use crate::{
-    family::{Design, Family, Scope},
+    family::{self, Design, Family, Scope},
     study::{self, Party, Property, Step, View},
 };
 
@@ -74,12 +74,9 @@ impl Family for Restart {
     }
 
     fn study(design: &Design, scope: &Scope) -> Study {
-        let rules = DESIGNS.iter().find(|(known, _)| known == design);
-        let bounds = scopes::SCOPES.iter().find(|(known, _)| known == scope);
-        let (Some((_, rules)), Some((_, bounds))) = (rules, bounds) else {
-            panic!("the design and the scope are this family's own")
-        };
-        Study { rules: *rules, bounds: *bounds }
+        let rules = family::beside(DESIGNS, design);
+        let bounds = family::beside(scopes::SCOPES, scope);
+        Study { rules, bounds }
     }
 }
 

@@ -41,7 +41,7 @@ use self::{
     state::{Life, State},
 };
 use crate::{
-    family::{Design, Family, Scope},
+    family::{self, Design, Family, Scope},
     study::{self, Blocked, Party, Property, Step, View},
     words::words,
 };
@@ -60,20 +60,17 @@ impl Family for Usb {
     const PINS: &'static str = include_str!("pins.tsv");
 
     fn designs() -> &'static [Design] {
-        const { &crate::family::firsts(&DESIGNS) }
+        const { &family::firsts(&DESIGNS) }
     }
 
     fn scopes() -> &'static [Scope] {
-        const { &crate::family::firsts(&SCOPES) }
+        const { &family::firsts(&SCOPES) }
     }
 
     fn study(design: &Design, scope: &Scope) -> Study {
-        let generation = DESIGNS.iter().find(|(known, _)| known == design);
-        let bounds = SCOPES.iter().find(|(known, _)| known == scope);
-        let (Some((_, generation)), Some((_, bounds))) = (generation, bounds) else {
-            panic!("the design and the scope are this family's own")
-        };
-        Study { generation: *generation, bounds: *bounds }
+        let generation = family::beside(&DESIGNS, design);
+        let bounds = family::beside(&SCOPES, scope);
+        Study { generation, bounds }
     }
 }
 
