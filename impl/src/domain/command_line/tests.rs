@@ -107,7 +107,7 @@ fn a_users_alias_of_a_root_is_not_a_bus_of_qemu() {
     assert_eq!(of("x86_64", "pc", "pci-root"), "pci.0");
     assert_eq!(of("x86_64", "q35", "pcie-root"), "pcie.0");
     assert_eq!(of("aarch64", "virt", "pcie-root"), "pcie.0");
-    // libvirt 9.0 sends `ua-root`, and QEMU does not start: docs/findings-pci_root.md.
+    // libvirt 9.0 sends `ua-root`, and QEMU does not start: docs/findings/pci_root.md.
     assert_eq!(of("ppc64", "pseries", "pci-root"), "pci.0");
 }
 
