@@ -16,6 +16,7 @@ fn main() -> ExitCode {
         return statusquo_vmm::daemon::cli::main(words);
     }
     let cli = Cli::parse();
+    let json = cli.json();
     if let Err(error) = workdir::remove_when_interrupted() {
         eprintln!("warning: an interrupt will leave temporary files behind: {error}");
     }
@@ -30,6 +31,10 @@ fn main() -> ExitCode {
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
+            if json {
+                // The exit code says it too.
+                drop(cli::print_error(&error));
+            }
             ExitCode::from(cli::code_of(&error))
         }
     }

@@ -5,7 +5,10 @@ use std::sync::{Arc, atomic::AtomicU64};
 use statusquo_model::{
     catalogue::{self, UnknownName},
     family::{Design, Family, Role, Scope, Status},
-    studies::{chardev::Chardev, pci_root::PciRoot, restart::Restart, usb::Usb},
+    studies::{
+        alias::Alias, chardev::Chardev, freeze::Freeze, hostdev::Hostdev, pci_root::PciRoot,
+        restart::Restart, usb::Usb,
+    },
     study::Study,
 };
 
@@ -44,6 +47,9 @@ pub trait Replayable: Family {
         Err(format!("the study {} is not about libvirt", Self::NAME))
     }
 
+    /// The shipped design is QEMU's own, and no libvirt's.
+    const OF_QEMU: bool = false;
+
     /// A real QEMU, set up as this scope asks. `None` where the study is about more than QEMU.
     fn qemu(_: &Self::Study, _: &Qemu) -> Option<Arc<dyn Factory<Self::Study>>> {
         None
@@ -57,12 +63,6 @@ pub trait Replayable: Family {
     /// Prints the study's own table: `compare --matrix`.
     fn matrix() -> Option<&'static dyn Matrix> {
         None
-    }
-}
-
-impl Replayable for PciRoot {
-    fn matrix() -> Option<&'static dyn Matrix> {
-        Some(&crate::matrix::PciRootMatrix)
     }
 }
 
@@ -88,9 +88,20 @@ pub struct Daemoned<S: Study> {
     pub kills: Arc<AtomicU64>,
 }
 
-impl Replayable for Usb {
+impl Replayable for Hostdev {
+    const SHIPPED: Option<&'static str> = Some("libvirt-9.0");
+
+    fn libvirt(
+        study: &Self::Study,
+        programs: Programs,
+    ) -> Result<Arc<dyn Factory<Self::Study>>, String> {
+        crate::systems::libvirt::hostdev::factory(study, programs)
+    }
+}
+
+impl Replayable for Freeze {
     fn matrix() -> Option<&'static dyn Matrix> {
-        Some(&crate::matrix::UsbMatrix)
+        Some(&crate::matrix::FreezeMatrix)
     }
 }
 
@@ -107,14 +118,19 @@ pub fn visit<V: Visitor>(name: &str, visitor: V) -> Result<V::Output, UnknownNam
     match name {
         Chardev::NAME => Ok(visitor.visit::<Chardev>()),
         Restart::NAME => Ok(visitor.visit::<Restart>()),
+        Alias::NAME => Ok(visitor.visit::<Alias>()),
         PciRoot::NAME => Ok(visitor.visit::<PciRoot>()),
         Usb::NAME => Ok(visitor.visit::<Usb>()),
+        Hostdev::NAME => Ok(visitor.visit::<Hostdev>()),
+        Freeze::NAME => Ok(visitor.visit::<Freeze>()),
         _ => Err(catalogue::unknown("study", name, catalogue::names())),
     }
 }
 
-/// Finds a design by name.
+/// Finds a design by name, or by what it is also called.
 pub fn design<F: Family>(name: &str) -> Result<&'static Design, UnknownName> {
+    let other = F::OTHER_NAMES.iter().find(|(other, _)| *other == name);
+    let name = other.map_or(name, |(_, name)| name);
     let known = || F::designs().iter().map(|design| design.name);
     let found = F::designs().iter().find(|design| design.name == name);
     found.ok_or_else(|| catalogue::unknown("design", name, known()))

@@ -1,6 +1,6 @@
 //! One directory for everything that replays leave on disk, gone when the process ends: also when it is
 //! interrupted, and when a hung system still holds its sockets. With it go the processes that were started
-//! on it: their command lines name it, and nothing else does.
+//! on it: their command lines or their environment name it, and nothing else does.
 //!
 //! A process that is killed with SIGKILL leaves both. The next one that needs a directory finds them by the
 //! owner that each directory names, and clears them away.
@@ -117,8 +117,9 @@ fn sweep(temporary: &Path) {
     }
 }
 
-/// Ends the processes whose command lines name this directory. One may just be starting another.
-fn end_processes(dir: &Path) {
+/// Ends the processes whose command lines or environments name this directory. One may just be starting
+/// another.
+pub(crate) fn end_processes(dir: &Path) {
     for _ in 0..ATTEMPTS_MAX {
         let named = processes_of(dir);
         if named.is_empty() {
@@ -138,8 +139,12 @@ fn processes_of(dir: &Path) -> Vec<Pid> {
     entries
         .filter_map(|entry| {
             let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
-            let words = fs::read(entry.path().join("cmdline")).ok()?;
-            let is_ours = words.windows(dir.len().max(1)).any(|part| part == dir);
+            let names_it = |file: &str| {
+                // What belongs to others cannot be read, and is not ours to end.
+                let words = fs::read(entry.path().join(file)).unwrap_or_default();
+                memchr::memmem::find(&words, dir).is_some()
+            };
+            let is_ours = names_it("cmdline") || names_it("environ");
             (is_ours && pid.unsigned_abs() != std::process::id()).then(|| Pid::from_raw(pid))?
         })
         .collect()
@@ -189,6 +194,18 @@ mod tests {
         assert_eq!(ours.try_wait().unwrap(), None);
         end_processes(&mine);
         assert!(!ours.wait().unwrap().success());
+    }
+
+    #[test]
+    fn who_carries_the_directory_in_his_environment_is_ended_with_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let child = |dir: &Path| Command::new("sleep").arg("60").env("ANY", dir).spawn().unwrap();
+        let (mut its, mut foreign) = (child(dir.path()), child(Path::new("/nowhere")));
+        end_processes(dir.path());
+        assert!(!its.wait().unwrap().success());
+        assert_eq!(foreign.try_wait().unwrap(), None);
+        foreign.kill().unwrap();
+        foreign.wait().unwrap();
     }
 
     #[test]

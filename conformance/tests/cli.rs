@@ -152,7 +152,9 @@ fn json_is_as_its_schema_says() {
         serde_json::from_str(include_str!("../schema/report.schema.json")).unwrap();
     let validator = jsonschema::validator_for(&schema).unwrap();
     let dir = tempfile::tempdir().unwrap();
-    let commands: [&[&str]; 8] = [
+    fs::write(dir.path().join("good.log"), "{\"action\":\"cont\"}\n").unwrap();
+    fs::write(dir.path().join("bad.log"), "{\"action\":\"driver-init\"}\n").unwrap();
+    let commands: [&[&str]; 17] = [
         &["check", "chardev", "--scope", "agent"],
         &["check", "chardev", "--scope", "server", "--design", "qemu-7.2"],
         &["check", "chardev", "--scope", "unbounded", "--max-states", "1000"],
@@ -160,6 +162,15 @@ fn json_is_as_its_schema_says() {
         &["compare", "chardev", "--scope", "agent", "--designs", "no-replay,replay-in-load"],
         &["generate", "chardev", "--scope", "agent", "--output", "suite.jsonl"],
         &["replay", "suite.jsonl", "--system", "model", "--on", "qemu-7.2"],
+        &["replay", "suite.jsonl", "--system", "model"],
+        &["verify", "chardev", "--max-states", "10"],
+        &["adapter", "check", "chardev", "--scope", "null", "--exec", "false"],
+        &["check", "chardevs"],
+        &["mutate", "chardev", "--scope", "null"],
+        &["validate", "chardev", "good.log"],
+        &["validate", "chardev", "bad.log"],
+        &["validate", "chardev", "good.log", "--hidden", "cont,migrate", "--max-possible", "2"],
+        &["generate", "chardev", "--max-states", "10"],
         &["doctor"],
     ];
     let mut last = serde_json::Value::Null;
@@ -172,7 +183,7 @@ fn json_is_as_its_schema_says() {
         last = printed;
     }
     // A schema that takes everything would say nothing.
-    last[0].as_object_mut().unwrap().remove("version");
+    last.as_object_mut().unwrap().remove("version");
     assert!(!validator.is_valid(&last));
 }
 
@@ -315,4 +326,60 @@ fn a_suite_on_a_file_is_replayed_and_reported() {
         run_in(dir.path(), &["replay", "null.jsonl", "--system", "model", "--on", "qemu-7.2"]);
     assert_eq!(ran.code, 1);
     assert!(ran.out.contains("expected:"), "{}", ran.out);
+}
+
+#[test]
+fn a_tour_misses_faults_that_a_checked_suite_tells() {
+    let mutate = |more: &[&str]| {
+        run(&[&["mutate", "chardev", "--scope", "file", "--format", "json"], more].concat())
+    };
+    let missed =
+        |ran: &Ran| serde_json::from_str::<serde_json::Value>(&ran.out).unwrap()["missed"].as_u64();
+    let ran = mutate(&[]);
+    assert_eq!(ran.code, 1, "{}", ran.err);
+    assert!(missed(&ran) > Some(0));
+    let ran = mutate(&["--criterion", "checked"]);
+    assert_eq!((ran.code, missed(&ran)), (0, Some(0)), "{}", ran.err);
+    let ran = mutate(&["--max-faults", "10"]);
+    assert_eq!(ran.code, 3);
+    assert!(ran.err.contains("name a smaller scope or raise --max-faults"), "{}", ran.err);
+}
+
+#[test]
+fn the_matrix_of_usb_has_one_object_for_each_cell() {
+    let schema: serde_json::Value =
+        serde_json::from_str(include_str!("../schema/usb-matrix.schema.json")).unwrap();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let wanted = ["compare", "usb", "--matrix", "--where", "machine=q35", "--format", "json"];
+    let mut printed: serde_json::Value = serde_json::from_str(&run(&wanted).out).unwrap();
+    let wrong: Vec<String> =
+        validator.iter_errors(&printed).map(|error| error.to_string()).collect();
+    assert_eq!(wrong, [""; 0]);
+    let rows = printed["matrix"].as_array().unwrap();
+    assert_eq!(Some(rows.len() as u64), printed["cells"].as_u64());
+    let places: std::collections::BTreeSet<String> = rows
+        .iter()
+        .map(|row| {
+            let keys = ["build", "controller", "history", "started-by", "source", "destination"];
+            keys.map(|key| row[key].to_string()).join(" ")
+        })
+        .collect();
+    assert_eq!(places.len(), rows.len());
+    let of = |outcome: &str| rows.iter().filter(|row| row["outcome"] == outcome).count() as u64;
+    for outcome in ["same", "silent", "refused", "no-guest"] {
+        assert_eq!(Some(of(outcome)), printed["outcomes"][outcome].as_u64(), "{outcome}");
+    }
+    // A schema that takes everything would say nothing.
+    printed["matrix"][0].as_object_mut().unwrap().remove("error");
+    assert!(!validator.is_valid(&printed));
+}
+
+#[test]
+fn a_cell_that_is_not_there_is_asked_for() {
+    let ran = run(&["compare", "usb", "--matrix", "--where", "machine=pdp11"]);
+    assert_eq!(ran.code, 2);
+    assert!(ran.err.contains("no cell has machine=pdp11"), "{}", ran.err);
+    let ran = run(&["compare", "usb", "--matrix", "--where", "colour=red"]);
+    assert_eq!(ran.code, 2);
+    assert!(ran.err.contains("no cell has a key `colour`"), "{}", ran.err);
 }

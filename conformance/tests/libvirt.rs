@@ -8,7 +8,10 @@ use std::{process::Command, sync::Arc, time::Duration};
 use statusquo::{
     replay::{Factory, Observed, Verdict, replay_one},
     studies::Replayable,
-    systems::libvirt::Programs,
+    systems::{
+        libvirt::Programs,
+        real::{Real, is_here},
+    },
     trace::{Step, Trace},
 };
 use statusquo_model::{
@@ -27,9 +30,7 @@ fn libvirt() -> Option<Arc<dyn Factory<Study>>> {
     match Restart::libvirt(&study("libvirt-9.0"), Programs::default()) {
         Ok(factory) => Some(factory),
         Err(why) => {
-            let required = std::env::var("STATUSQUO_REQUIRE").unwrap_or_default();
-            assert!(!required.contains("libvirt"), "libvirt is required: {why}");
-            eprintln!("skipped: {why}");
+            assert!(!is_here(Real::Libvirt), "{why}");
             None
         }
     }
@@ -108,4 +109,79 @@ fn the_findings_are_confirmed_and_nothing_is_left_behind() {
     assert_eq!(finding["class"], "confirmed", "{found:#}");
     assert_eq!(finding["property"], "at rest no backend is left without its device");
     assert_eq!(dir.path().read_dir().unwrap().count(), 0);
+}
+
+mod pci_root {
+    use statusquo_model::studies::pci_root::{
+        PciRoot,
+        action::{Action, Place, Reply},
+        hardware::Machine,
+    };
+
+    use super::*;
+
+    type Root = <PciRoot as Family>::Study;
+
+    fn study(scope: &str) -> Root {
+        let shipped = PciRoot::designs().iter().find(|known| known.name == "libvirt-9.0").unwrap();
+        let scope = PciRoot::scopes().iter().find(|known| known.name == scope).unwrap();
+        PciRoot::study(shipped, scope)
+    }
+
+    /// The verdict, and with the last outcome replaced by "done".
+    fn both(scope: &str, actions: &[Action]) -> Option<[Verdict<Root>; 2]> {
+        let study = study(scope);
+        let factory = match PciRoot::libvirt(&study, Programs::default()) {
+            Ok(factory) => factory,
+            Err(why) => {
+                let required = std::env::var("STATUSQUO_REQUIRE").unwrap_or_default();
+                assert!(!required.contains("libvirt"), "libvirt is required: {why}");
+                eprintln!("skipped: {why}");
+                return None;
+            }
+        };
+        let mut state = study.initial().remove(0);
+        let steps = actions.iter().map(|&action| {
+            let (outcome, next) = study.step(&state, action).unwrap();
+            state = next;
+            Step { action, outcome }
+        });
+        let right: Trace<Root> = steps.collect();
+        let mut wrong = right.clone();
+        wrong.last_mut().unwrap().outcome.reply = Reply::Done;
+        let replay = |trace: &Trace<Root>| replay_one(trace, &factory, Duration::from_secs(120)).0;
+        Some([replay(&right), replay(&wrong)])
+    }
+
+    #[track_caller]
+    fn agrees_and_nothing_else_does(scope: &str, actions: &[Action]) {
+        let Some([right, wrong]) = both(scope, actions) else { return };
+        assert_eq!(right, Verdict::Agrees);
+        let Verdict::Diverges(divergence) = wrong else { panic!("{wrong:?}") };
+        assert_eq!(divergence.step, actions.len() - 1);
+        assert!(matches!(divergence.observed, Ok(Observed::Outcome(_))));
+    }
+
+    #[test]
+    fn a_user_alias_keeps_a_pseries_guest_from_starting() {
+        let machine = Machine::Pseries;
+        agrees_and_nothing_else_does(
+            "installed-ppc64",
+            &[Action::Define { machine, user_alias: true }, Action::Start],
+        );
+    }
+
+    #[test]
+    fn without_acpi_libvirt_learns_from_qemu_that_nothing_can_be_plugged() {
+        let machine = Machine::PcWithoutAcpi;
+        agrees_and_nothing_else_does(
+            "installed-x86",
+            &[
+                Action::Define { machine, user_alias: true },
+                Action::Start,
+                Action::Restart,
+                Action::Attach { onto: Place::Root },
+            ],
+        );
+    }
 }

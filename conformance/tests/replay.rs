@@ -34,7 +34,8 @@ fn suite(scope: &str, criterion: Criterion) -> (Exploration<Study>, Suite<Study>
         explore::explore(&study("ours", scope), &explore::Options::default()).unwrap();
     let edges = exploration.edges(NonZeroUsize::MIN);
     let suite =
-        generate(&exploration, &edges, criterion, ("chardev", "ours", scope), Cut::default());
+        generate(&exploration, &edges, criterion, ("chardev", "ours", scope), Cut::default())
+            .unwrap();
     (exploration, suite)
 }
 
@@ -61,7 +62,8 @@ fn ours_agrees_at_every_kill_point() {
         let exploration = explore::explore(&study, &explore::Options::default()).unwrap();
         let edges = exploration.edges(NonZeroUsize::MIN);
         let names = ("restart", "ours", scope);
-        let suite = generate(&exploration, &edges, Criterion::Transitions, names, Cut::default());
+        let suite =
+            generate(&exploration, &edges, Criterion::Transitions, names, Cut::default()).unwrap();
         let on = |study| {
             let factory = Restart::vmm(study).unwrap();
             replay(&suite.traces, &factory, &Options::default()).counts()

@@ -52,6 +52,8 @@ fn launch(dir: &Path, binary: PathBuf, machine: MachineType, cold: &[Command]) -
     let machine = match machine {
         MachineType::Pc => "pc",
         MachineType::Q35 => "q35",
+        MachineType::Bare(_) => panic!("no machine of QEMU's"),
+        MachineType::Pseries => panic!("not on this binary"),
     };
     let mut arguments: Vec<String> =
         ["-accel", "tcg", "-display", "none", "-nodefaults", "-m", "16", "-S", "-machine", machine]
@@ -755,6 +757,8 @@ impl Dice {
                                 value["bus"] = self.pick("pci.1 pci.2 pci.3 pci.4 pcie.0").into();
                             }
                         }
+                        MachineType::Bare(_) => {}
+                        MachineType::Pseries => panic!("not on this binary"),
                     }
                 }
                 device(value)
@@ -807,4 +811,23 @@ fn walks_agree() {
         "{walks} walks of {steps} commands: {refused} refused, {ended} devices ended, no difference"
     );
     assert!(refused > 0 && ended > 0);
+}
+
+#[test]
+fn a_bus_of_the_machine_says_whether_it_takes_devices() {
+    let Some(binary) = qemu() else { return };
+    for machine in [MachineType::Pc, MachineType::Q35] {
+        let mut real = Real::start(binary.clone(), machine, &[]);
+        let mut embedded = Embedded::new(Config { machine, ..Config::default() });
+        for name in ["pci.0", "pcie.0", "pci"] {
+            let question =
+                Command::new("qom-get").with("path", name).with("property", "hotplug-handler");
+            let says =
+                |hypervisor: &mut dyn Hypervisor| match hypervisor.execute(&question).unwrap() {
+                    Ok(handler) => format!("takes devices: {}", handler != ""),
+                    Err(error) => error.to_string(),
+                };
+            assert_eq!(says(&mut embedded), says(&mut real.client), "{machine:?} {name}");
+        }
+    }
 }

@@ -21,8 +21,11 @@ pub fn names() -> Vec<&'static str> {
     vec![
         studies::chardev::Chardev::NAME,
         studies::restart::Restart::NAME,
+        studies::alias::Alias::NAME,
         studies::pci_root::PciRoot::NAME,
         studies::usb::Usb::NAME,
+        studies::hostdev::Hostdev::NAME,
+        studies::freeze::Freeze::NAME,
     ]
 }
 

@@ -16,6 +16,9 @@ pub trait Family: 'static {
     /// The expected matrix: one line per design, scope and property (see [`crate::pins`]).
     const PINS: &'static str;
 
+    /// Other names of designs, as threads and documents call them: the other name, and the design's.
+    const OTHER_NAMES: &'static [(&'static str, &'static str)] = &[];
+
     /// Every design, in the order of the matrix.
     fn designs() -> &'static [Design];
     /// Every scope; the first is the one that `check` and `compare` use unless told otherwise.

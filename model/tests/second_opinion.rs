@@ -3,11 +3,16 @@
 use std::num::NonZeroUsize;
 
 use statusquo_model::{
+    catalogue,
     family::{Family, Role},
     second_opinion::{self, Disagreement},
-    studies::{chardev::Chardev, pci_root::PciRoot, restart::Restart},
+    studies::{
+        alias::Alias, chardev::Chardev, freeze::Freeze, hostdev::Hostdev, pci_root::PciRoot,
+        restart::Restart, usb::Usb,
+    },
 };
 
+/// Every design at every scope that `verify` looks at; both judge so many properties at least.
 fn agree<F: Family>(properties: usize) {
     let scopes = F::scopes().iter().filter(|scope| scope.role != Role::OnRequest);
     for (scope, design) in scopes.flat_map(|scope| F::designs().iter().map(move |it| (scope, it))) {
@@ -18,19 +23,28 @@ fn agree<F: Family>(properties: usize) {
     }
 }
 
-#[test]
-fn chardev() {
-    agree::<Chardev>(7);
+macro_rules! second_opinions {
+    ($($test:ident: $family:ty, $properties:literal;)*) => {
+        $(#[test]
+        fn $test() {
+            agree::<$family>($properties);
+        })*
+
+        #[test]
+        fn every_study_has_one() {
+            assert_eq!(catalogue::names(), [$(<$family>::NAME),*]);
+        }
+    };
 }
 
-#[test]
-fn restart() {
-    agree::<Restart>(6);
-}
-
-#[test]
-fn pci_root() {
-    agree::<PciRoot>(1);
+second_opinions! {
+    chardev: Chardev, 7;
+    restart: Restart, 6;
+    alias: Alias, 1;
+    pci_root: PciRoot, 1;
+    usb: Usb, 4;
+    hostdev: Hostdev, 3;
+    freeze: Freeze, 2;
 }
 
 #[test]

@@ -1,19 +1,38 @@
 //! `statusquo doctor`.
 
-use std::{
-    process::{Command, Stdio},
-    time::{Duration, Instant},
-};
+use std::collections::BTreeSet;
 
 use clap::Args;
 use serde::Serialize;
+use serde_json::json;
 
 use super::{Common, Ended, print, print_json};
+use crate::{
+    report,
+    systems::{
+        real::{self, REQUIRE, Real},
+        version,
+    },
+};
 
 #[derive(Debug, Args)]
 pub(super) struct Doctor {}
 
-/// A program of a real system.
+/// A real system, tried out.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Tried {
+    system: &'static str,
+    what_for: &'static str,
+    /// `None`: it cannot be had.
+    version: Option<String>,
+    /// Why it cannot be had.
+    missing: Option<String>,
+    /// `STATUSQUO_REQUIRE` names it.
+    required: bool,
+}
+
+/// A program that a real system consists of.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 struct Found {
@@ -25,63 +44,74 @@ struct Found {
     install: String,
 }
 
-const PROGRAMS: [(&str, &str, &str); 3] = [
-    ("qemu-system-x86_64", "the guests of the real libvirt and of our daemon", "qemu-system-x86"),
-    (
-        "virsh",
-        "the restart study on the real libvirt",
-        "libvirt-clients libvirt-daemon-driver-qemu",
-    ),
-    ("setpriv", "nothing that was started stays behind", "util-linux"),
+const PROGRAMS: [(&str, &str, &str); 6] = [
+    ("qemu-system-x86_64", "qemu, and the guests of libvirt and of our daemon", "qemu-system-x86"),
+    ("faketime", "qemu: its time is made to stand still", "faketime"),
+    ("prlimit", "qemu: what a walk makes it allocate stays within bounds", "util-linux"),
+    ("setpriv", "qemu and libvirt: nothing that was started stays behind", "util-linux"),
+    ("virsh", "libvirt", "libvirt-clients libvirt-daemon-driver-qemu"),
+    ("python3", "the example adapter in Python", "python3"),
 ];
 
 impl Doctor {
     pub(super) fn run(&self, common: &Common) -> anyhow::Result<Ended> {
+        let required = real::required()?;
+        let tried = Real::ALL.map(|real| Tried::out(real, &required));
         let found = PROGRAMS.map(|(program, what_for, package)| Found {
             program,
             what_for,
             version: version(program),
             install: format!("apt-get install {package}"),
         });
+        let lacking: Vec<&str> = (tried.iter())
+            .filter(|tried| tried.required && tried.version.is_none())
+            .map(|tried| tried.system)
+            .collect();
+        let ended = if lacking.is_empty() { Ended::AsExpected } else { Ended::Incomplete };
         if common.json() {
-            print_json(&found)?;
-        } else {
-            let rows: Vec<Vec<String>> = found
-                .iter()
-                .map(|found| {
-                    let state = match &found.version {
-                        Some(version) => version.clone(),
-                        None => format!("missing; on Debian: {}", found.install),
-                    };
-                    vec![found.program.to_owned(), state, format!("({})", found.what_for)]
-                })
-                .collect();
-            print(&crate::report::table(&rows, false))?;
-            print("the models and our implementation need none of them")?;
+            print_json(&json!({
+                "version": report::VERSION, "systems": tried, "programs": found,
+                "exit-code": ended.code(),
+            }))?;
+            return Ok(ended);
         }
-        Ok(Ended::AsExpected)
+        print(&report::table(&tried.iter().map(Tried::row).collect::<Vec<_>>(), false))?;
+        print("")?;
+        print(&report::table(&found.iter().map(Found::row).collect::<Vec<_>>(), false))?;
+        print("the models and our implementation need none of them")?;
+        if !lacking.is_empty() {
+            print(&format!("{REQUIRE} asks for what is missing: {}", lacking.join(", ")))?;
+        }
+        Ok(ended)
     }
 }
 
-/// The first line that `program --version` prints, if it prints one soon.
-fn version(program: &str) -> Option<String> {
-    let mut child = Command::new(program)
-        .arg("--version")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .ok()?;
-    let start = Instant::now();
-    while child.try_wait().ok()?.is_none() {
-        if start.elapsed() > Duration::from_secs(5) {
-            drop(child.kill());
-            drop(child.wait());
-            return Some("installed, but `--version` does not return".to_owned());
-        }
-        std::thread::sleep(Duration::from_millis(5));
+impl Tried {
+    fn out(real: Real, required: &BTreeSet<Real>) -> Self {
+        let (version, missing) = match real.find() {
+            Ok(version) => (Some(version), None),
+            Err(why) => (None, Some(why)),
+        };
+        let required = required.contains(&real);
+        Tried { system: real.name(), what_for: real.what_for(), version, missing, required }
     }
-    let output = child.wait_with_output().ok()?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    Some(text.lines().next().unwrap_or("installed, version unknown").to_owned())
+
+    fn row(&self) -> Vec<String> {
+        let state = match (&self.version, &self.missing) {
+            (Some(version), _) => format!("here: {version}"),
+            (None, why) => format!("missing: {}", why.as_deref().unwrap_or("no reason is known")),
+        };
+        let required = if self.required { "required; " } else { "" };
+        vec![self.system.to_owned(), state, format!("({required}{})", self.what_for)]
+    }
+}
+
+impl Found {
+    fn row(&self) -> Vec<String> {
+        let state = match &self.version {
+            Some(version) => version.clone(),
+            None => format!("missing; on Debian: {}", self.install),
+        };
+        vec![self.program.to_owned(), state, format!("({})", self.what_for)]
+    }
 }

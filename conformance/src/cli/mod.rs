@@ -1,22 +1,32 @@
 //! The command line.
 
+mod adapter;
 mod budget;
 mod check;
 mod compare;
 mod doctor;
+mod exec;
 mod explore;
 mod findings;
 mod generate;
+mod mutate;
 mod replay;
+mod search;
+mod validate;
 mod verify;
 mod vmmd;
 
 use std::{io, num::NonZeroUsize, path::PathBuf};
 
-use crate::workdir;
+use anyhow::Context;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 pub use self::budget::Budgets;
+use crate::{
+    report,
+    systems::real::{self, REQUIRE},
+    workdir,
+};
 
 /// Check the designs of VM stacks, compare them, and replay their behaviour on the real thing.
 #[derive(Debug, Parser)]
@@ -93,10 +103,17 @@ enum Command {
   statusquo generate chardev --scope server -o server.jsonl
   statusquo generate chardev --design qemu-7.2 --scope agent --criterion states")]
     Generate(generate::Generate),
+    /// Put every single fault into a machine, and count those that a suite tells
+    #[command(after_help = "Examples:
+  statusquo mutate chardev --scope server                       what a tour of all steps misses
+  statusquo mutate chardev --scope server --criterion checked   nothing
+  statusquo mutate chardev --scope server -o repaired.jsonl     the suite with the tests that it lacks")]
+    Mutate(mutate::Mutate),
     /// Replay traces on a system and explain the first divergence of each
     #[command(after_help = "Examples:
   statusquo replay chardev                                  the suite of ours, on our implementation
   statusquo replay server.jsonl --system vmm
+  statusquo replay chardev --scope null --exec './adapter.py --verbose'
   statusquo replay chardev --system model --on qemu-7.2     must diverge: the designs differ
   statusquo replay restart --system vmmd                    every crash point of our daemon, on a real QEMU
   statusquo replay restart --system vmmd --kills 500        and SIGKILL at random instants")]
@@ -110,6 +127,21 @@ enum Command {
         after_help = "Examples:\n  statusquo findings\n  statusquo findings restart --against libvirt --property 'guest is lost'"
     )]
     Findings(findings::Findings),
+    /// Say whether the log of a real run is a run of the model
+    #[command(after_help = "Examples:
+  statusquo validate chardev run.jsonl --design qemu-7.2 --scope server
+  statusquo validate chardev run.jsonl --scope null --hidden driver-init,guest-post
+
+Each line shows as much of a step as was seen: {\"action\":{\"guest-open\":{}},\"outcome\":{\"reply\":\"ok\"}}
+or of what could be seen at rest: {\"view\":{\"running\":\"yes\"}}.")]
+    Validate(validate::Validate),
+    /// Put a program that speaks the adapter protocol to the test
+    Adapter(adapter::Adapter),
+    /// Walk at random on a real QEMU, beyond what the model has an answer for, and see whether it lives
+    #[command(after_help = "Examples:
+  statusquo search chardev --minutes 10 --seed 7 --keep walks
+  statusquo search chardev --again conformance/corpus/walks/unplugged-before-the-first-run.json")]
+    Search(search::Search),
     /// Say which real systems are here, which versions, and how to install what is missing
     Doctor(doctor::Doctor),
     /// Print a completion script for a shell
@@ -182,10 +214,25 @@ pub(crate) struct Missing(pub(crate) String);
 pub fn code_of(error: &anyhow::Error) -> u8 {
     let unfinished = error.chain().any(|cause| {
         cause.is::<Unfinished>()
+            || cause.is::<crate::mutate::TooMany>()
             || cause.is::<Missing>()
             || cause.is::<crate::systems::qemu::Missing>()
     });
     if unfinished { Ended::Incomplete.code() } else { 2 }
+}
+
+impl Cli {
+    /// Is what is printed read by a program?
+    pub fn json(&self) -> bool {
+        self.common.json()
+    }
+}
+
+/// Tells programs, too, that and why a command failed.
+pub fn print_error(error: &anyhow::Error) -> anyhow::Result<()> {
+    print_json(&serde_json::json!({
+        "version": report::VERSION, "error": format!("{error:#}"), "exit-code": code_of(error),
+    }))
 }
 
 /// Runs one command. What an error means for the exit code, [`code_of`] says.
@@ -193,7 +240,12 @@ pub fn run(cli: Cli) -> anyhow::Result<Ended> {
     let Cli { command, common } = cli;
     // Systems share it from the first to the last.
     let _dir = match command {
-        Command::Verify(_) | Command::Replay(_) | Command::Findings(_) => Some(workdir::root()?),
+        Command::Verify(_) | Command::Replay(_) | Command::Findings(_) | Command::Search(_) => {
+            let dir = workdir::root()?;
+            missing_but_required()?;
+            Some(dir)
+        }
+        Command::Adapter(_) | Command::Doctor(_) => Some(workdir::root()?),
         _ => None,
     };
     match command {
@@ -201,15 +253,29 @@ pub fn run(cli: Cli) -> anyhow::Result<Ended> {
         Command::Check(check) => check.run(&common),
         Command::Compare(compare) => compare.run(&common),
         Command::Generate(generate) => generate.run(&common),
+        Command::Mutate(mutate) => mutate.run(&common),
         Command::Replay(replay) => replay.run(&common),
         Command::Explore(explore) => explore.run(&common),
         Command::Findings(findings) => findings.run(&common),
+        Command::Validate(validate) => validate.run(&common),
+        Command::Adapter(adapter) => adapter.run(&common),
+        Command::Search(search) => search.run(&common),
         Command::Doctor(doctor) => doctor.run(&common),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "statusquo", &mut io::stdout());
             Ok(Ended::AsExpected)
         }
     }
+}
+
+/// Nothing is as expected where somebody insists on a system that is not here.
+fn missing_but_required() -> anyhow::Result<()> {
+    for real in real::required().context(REQUIRE)? {
+        if let Err(why) = real.find() {
+            return Err(Missing(format!("{REQUIRE} asks for {}: {why}", real.name())).into());
+        }
+    }
+    Ok(())
 }
 
 /// Prints to standard output; the reader may have gone.

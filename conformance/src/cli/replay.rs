@@ -1,8 +1,9 @@
 //! `statusquo replay`.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io::{BufRead, BufReader},
+    num::NonZeroUsize,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
@@ -19,14 +20,20 @@ use statusquo_model::{
 };
 
 use super::{
-    Common, Ended, Missing, budget, generate::suite_of, print, print_json, vmmd::Daemonly,
+    Common, Ended, Missing, budget, exec::Exec, generate::part_of_suite, print, print_json,
+    vmmd::Daemonly,
 };
 use crate::{
     generate::{Criterion, Cut},
-    replay::{self, Factory, Options, Replayed, Verdict, explain, minimise},
+    replay::{
+        self, Factory, Options, Replayed, Verdict, explain,
+        known::{Known, KnownList, LIST, take_out},
+        minimise,
+    },
     report,
     studies::{self, Replayable, Visitor},
     systems::{
+        exec::{ExecFactory, Names},
         libvirt::Programs,
         model::ModelFactory,
         qemu::{DEFAULT_BINARY, Qemu},
@@ -44,29 +51,43 @@ pub(super) struct Replay {
     /// For a study: the design of the suite [default: ours]
     #[arg(long)]
     design: Option<String>,
-    /// What to replay on
-    #[arg(long, value_enum, default_value_t = System::Vmm)]
-    system: System,
+    /// What to replay on [default: vmm; exec where an adapter is named]
+    #[arg(long, value_enum)]
+    system: Option<System>,
     /// For `--system qemu`: the binary
     #[arg(long, value_name = "PATH", default_value = DEFAULT_BINARY)]
     qemu: PathBuf,
     /// For `--system model`: the design that answers [default: the suite's own]
     #[arg(long, value_name = "DESIGN")]
     on: Option<String>,
+    /// For a study: replay no more than so many steps of each scope's suite, and count what they cover
+    /// [default: all; with `--system qemu` 3000]
+    #[arg(long, value_name = "STEPS")]
+    max_steps: Option<NonZeroUsize>,
     /// How long one step may take before the system counts as hung
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = positive_seconds)]
     deadline: Duration,
     #[command(flatten)]
     daemonly: Daemonly,
+    /// Divergences that are known [default: conformance/corpus/divergences.toml as it was built in]
+    #[arg(long, value_name = "FILE")]
+    known: Option<PathBuf>,
     /// Explain at most so many divergences
     #[arg(long, value_name = "N", default_value_t = 3)]
     explain: usize,
     /// Also write the result as JUnit XML
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
+    #[command(flatten)]
+    exec: Exec,
 }
 
-fn positive_seconds(text: &str) -> Result<Duration, String> {
+/// Steps of each scope that a real QEMU is asked for.
+const QEMU_STEPS: usize = 3000;
+/// Traces of a part of a suite are short, so that it has several.
+const PARTIAL_TRACE: usize = 200;
+
+pub(super) fn positive_seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| "expected a number of seconds".to_owned())?;
     match Duration::try_from_secs_f64(seconds) {
         Ok(duration) if !duration.is_zero() => Ok(duration),
@@ -85,17 +106,32 @@ enum System {
     Libvirt,
     /// A real QEMU, driven without a guest
     Qemu,
+    /// A program that speaks the adapter protocol
+    Exec,
     /// Our daemon as a process, with a real QEMU, killed with SIGKILL
     Vmmd,
 }
 
+/// How long a request of ours may be over its deadline: an adapter that hangs is told of by its own.
+const OVER: Duration = Duration::from_secs(5);
+
 impl Replay {
     pub(super) fn run(&self, common: &Common) -> anyhow::Result<Ended> {
         let path = Path::new(&self.what);
-        if self.on.is_some() && self.system != System::Model {
+        let command = self.exec.command()?;
+        match (self.system, &command) {
+            (Some(System::Exec), None) => {
+                bail!("which adapter? Name it with `--exec COMMAND`, or after `--` at the end")
+            }
+            (Some(other), Some(_)) if other != System::Exec => {
+                bail!("an adapter's command goes with `--system exec`")
+            }
+            _ => {}
+        }
+        if self.on.is_some() && self.system() != System::Model {
             bail!("--on names the design whose model answers: it goes with `--system model`");
         }
-        self.daemonly.check(self.system == System::Vmmd)?;
+        self.daemonly.check(self.system() == System::Vmmd)?;
         if self.daemonly.is_soak() {
             if self.what != "restart" || self.scope.is_some() || self.design.is_some() {
                 bail!("--kills goes with `restart`, all of it: without --scope and --design");
@@ -106,8 +142,12 @@ impl Replay {
         if catalogue::names().contains(&self.what.as_str()) {
             studies::visit(&self.what, StudyVisitor { replay: self, common })?
         } else if path.exists() {
-            for (option, value) in [("--scope", &self.scope), ("--design", &self.design)] {
-                if value.is_some() {
+            for (option, given) in [
+                ("--scope", self.scope.is_some()),
+                ("--design", self.design.is_some()),
+                ("--max-steps", self.max_steps.is_some()),
+            ] {
+                if given {
                     bail!(
                         "{option} goes with a study's name; the traces of a file say themselves what they are of"
                     );
@@ -123,6 +163,13 @@ impl Replay {
             Err(catalogue::unknown("study", &self.what, catalogue::names()))
                 .context("there is no file of that name either")
         }
+    }
+}
+
+impl Replay {
+    fn system(&self) -> System {
+        let named = matches!(self.exec.command(), Ok(Some(_)));
+        self.system.unwrap_or(if named { System::Exec } else { System::Vmm })
     }
 }
 
@@ -164,7 +211,7 @@ impl Visitor for StudyVisitor<'_> {
             None => studies::scopes_to_verify::<F>().collect(),
         };
         let mut done = Vec::new();
-        if asked.system == System::Vmmd {
+        if asked.system() == System::Vmmd {
             let vmmd = asked.daemonly.find(&asked.qemu)?;
             // A daemon that is killed and comes back takes longer than a function call.
             let deadline = asked.deadline.max(Duration::from_secs(60));
@@ -180,8 +227,16 @@ impl Visitor for StudyVisitor<'_> {
             return asked.finish(&done, common);
         }
         for scope in scopes {
-            let suite =
-                suite_of::<F>(design, scope, Criterion::Transitions, Cut::default(), common)?;
+            let most = match (asked.max_steps, asked.system()) {
+                (Some(steps), _) => Some(steps.get()),
+                (None, System::Qemu) => Some(QEMU_STEPS),
+                (None, _) => None,
+            };
+            let cut = match most {
+                Some(most) => Cut { steps_max: PARTIAL_TRACE, total_max: most, ..Cut::default() },
+                None => Cut::default(),
+            };
+            let suite = part_of_suite::<F>(design, scope, Criterion::Transitions, cut, common)?;
             done.push(asked.replay_suite::<F>(&suite, design, scope, common)?);
         }
         asked.finish(&done, common)
@@ -199,7 +254,7 @@ impl Visitor for FileVisitor<'_> {
 
     fn visit<F: Replayable>(self) -> Self::Output {
         let FileVisitor { replay: asked, path, common } = self;
-        if asked.system == System::Vmmd {
+        if asked.system() == System::Vmmd {
             bail!(
                 "`--system vmmd` replays a study by name: it needs traces that QEMU can be driven through"
             );
@@ -272,17 +327,24 @@ pub(super) struct Done {
     pub(super) name: String,
     pub(super) system: String,
     pub(super) counts: (usize, usize, usize),
+    /// Goals that the suite covers, and all there are.
+    pub(super) covered: (u64, u64),
     pub(super) steps: u64,
     pub(super) seconds: f64,
     /// What else was counted.
     pub(super) note: String,
     divergences: Vec<(String, serde_json::Value)>,
     inconclusive: Vec<String>,
+    /// Known divergences that happened: which, how often, and why.
+    known: Vec<(String, usize, String)>,
+    /// Known divergences that did not happen where they could have.
+    stale: Vec<String>,
 }
 
 impl Done {
     pub(super) fn ended(&self) -> Ended {
         match self.counts {
+            _ if !self.stale.is_empty() => Ended::Violated,
             (_, 0, 0) => Ended::AsExpected,
             (_, 0, _) => Ended::Incomplete,
             _ => Ended::Violated,
@@ -294,8 +356,8 @@ impl Done {
         let traces = agree + diverge + inconclusive;
         let mut text = format!(
             "{} on {}: {agree} of {traces} traces agree, {diverge} diverge, {inconclusive} inconclusive; \
-             {} steps in {:.1} s",
-            self.name, self.system, self.steps, self.seconds
+             {} of {} goals covered; {} steps in {:.1} s",
+            self.name, self.system, self.covered.0, self.covered.1, self.steps, self.seconds
         );
         if !self.note.is_empty() {
             text.push_str(&format!("; {}", self.note));
@@ -303,6 +365,12 @@ impl Done {
         for (explanation, _) in &self.divergences {
             text.push('\n');
             text.push_str(explanation);
+        }
+        for (name, times, reason) in &self.known {
+            text.push_str(&format!("\n  known, {times} times: {name}: {reason}"));
+        }
+        for name in &self.stale {
+            text.push_str(&format!("\n  no longer so, take it out of divergences.toml: {name}"));
         }
         if let Some(why) = self.inconclusive.first() {
             text.push_str(&format!("\n  inconclusive: {why}"));
@@ -313,10 +381,16 @@ impl Done {
     pub(super) fn json(&self) -> serde_json::Value {
         let (agree, diverge, inconclusive) = self.counts;
         let divergences: Vec<_> = self.divergences.iter().map(|(_, value)| value).collect();
+        let known: Vec<_> = self
+            .known
+            .iter()
+            .map(|(name, times, reason)| json!({ "what": name, "times": times, "reason": reason }))
+            .collect();
         json!({
             "suite": self.name, "system": self.system, "agree": agree, "diverge": diverge,
-            "inconclusive": inconclusive, "steps": self.steps, "divergences": divergences,
-            "seconds": self.seconds, "note": self.note,
+            "inconclusive": inconclusive, "covered": self.covered.0, "goals": self.covered.1,
+            "steps": self.steps, "divergences": divergences,
+            "seconds": self.seconds, "note": self.note, "known": known, "no-longer-so": self.stale,
         })
     }
 }
@@ -329,10 +403,12 @@ pub(super) fn replay_on<S: Study>(
     factory: &Arc<dyn Factory<S>>,
     options: &Options<'_>,
     explained: usize,
+    known: &[Known],
 ) -> Done {
     let start = Instant::now();
-    let replayed: Replayed<S> = replay::replay(&suite.traces, factory, options);
+    let mut replayed: Replayed<S> = replay::replay(&suite.traces, factory, options);
     let seconds = start.elapsed().as_secs_f64();
+    take_out(known, &suite.traces, &mut replayed.verdicts);
     let diverged = replayed.verdicts.iter().zip(&suite.traces).enumerate();
     let diverged = diverged.filter_map(|(at, (verdict, trace))| match verdict {
         Verdict::Diverges(divergence) => Some((at, divergence, trace)),
@@ -366,11 +442,18 @@ pub(super) fn replay_on<S: Study>(
         name,
         system: factory.name(),
         counts: replayed.counts(),
+        covered: (suite.header.covered, suite.header.goals),
         steps: replayed.steps,
         seconds,
         note: String::new(),
         divergences,
         inconclusive: inconclusive.collect(),
+        known: known
+            .iter()
+            .filter(|known| known.happened() > 0)
+            .map(|known| (known.name(), known.happened(), known.reason.clone()))
+            .collect(),
+        stale: known.iter().filter(|known| known.is_stale()).map(Known::name).collect(),
     }
 }
 
@@ -383,7 +466,7 @@ impl Replay {
         common: &Common,
     ) -> anyhow::Result<Done> {
         let study = F::study(design, scope);
-        let factory: Arc<dyn Factory<F::Study>> = match self.system {
+        let factory: Arc<dyn Factory<F::Study>> = match self.system() {
             System::Vmm => F::vmm(&study).with_context(|| {
                 format!("our implementation does not answer the study {}", F::NAME)
             })?,
@@ -391,6 +474,20 @@ impl Replay {
                 .map_err(|why| Missing(format!("libvirt cannot be had: {why}")))?,
             System::Qemu => F::qemu(&study, &Qemu::find(&self.qemu)?)
                 .with_context(|| format!("the study {} is not about QEMU alone", F::NAME))?,
+            System::Exec => {
+                let command = self.exec.command()?.context("no adapter is named")?;
+                let names = Names {
+                    study: F::NAME.to_owned(),
+                    design: design.name.to_owned(),
+                    scope: scope.name.to_owned(),
+                };
+                let factory: Arc<dyn Factory<F::Study>> =
+                    Arc::new(ExecFactory::new(command.clone(), names, self.deadline));
+                // One that cannot even begin is no system; it waits for the first trace now.
+                let first = factory.start();
+                drop(first.with_context(|| format!("the adapter `{command}`"))?);
+                factory
+            }
             System::Vmmd => bail!("the daemon replays a study's own traces"),
             System::Model => {
                 let answers = match &self.on {
@@ -403,8 +500,20 @@ impl Replay {
         let name =
             format!("{} {} {} ({})", F::NAME, design.name, scope.name, suite.header.criterion);
         let jobs = common.threads().get();
-        let options = Options { jobs, deadline: self.deadline, ..Options::default() };
-        Ok(replay_on(name, &study, suite, &factory, &options, self.explain))
+        let over = if self.system() == System::Exec { OVER } else { Duration::ZERO };
+        let options = Options { jobs, deadline: self.deadline + over, ..Options::default() };
+        let list = match &self.known {
+            Some(path) => {
+                fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?
+            }
+            None => LIST.to_owned(),
+        };
+        let known = KnownList::read(&list).context("read the known divergences")?.of(
+            &factory.name(),
+            F::NAME,
+            design.name,
+        );
+        Ok(replay_on(name, &study, suite, &factory, &options, self.explain, &known))
     }
 
     fn finish(&self, done: &[Done], common: &Common) -> anyhow::Result<Ended> {

@@ -187,6 +187,7 @@ impl Visitor for VerifyVisitor<'_> {
                     &factory,
                     &options,
                     explained,
+                    &[],
                 )
             };
             let model = |design: &'static Design| -> Arc<dyn Factory<F::Study>> {

@@ -151,7 +151,7 @@ impl Daemonly {
         for system in &daemonized.systems {
             let name =
                 format!("{} {} {} ({what}, {})", F::NAME, design.name, scope.name, system.class);
-            let mut one = replay_on(name, &study, &suite, &system.factory, options, explain);
+            let mut one = replay_on(name, &study, &suite, &system.factory, options, explain, &[]);
             let kills = system.kills.load(Ordering::SeqCst);
             one.note = match self.every_transition {
                 true => format!(

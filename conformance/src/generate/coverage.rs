@@ -1,11 +1,14 @@
 //! Counting what a suite covers, on the study itself and not on the generator's tables.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, num::NonZeroUsize};
 
-use statusquo_model::{explore::Exploration, study::Study, words::words};
+use statusquo_model::{equivalence::minimise, explore::Exploration, study::Study, words::words};
 
 use super::Criterion;
-use crate::trace::Suite;
+use crate::{
+    mutate::{Machine, numbers, prove, survivors},
+    trace::Suite,
+};
 
 /// What a suite was found to cover.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,9 +98,24 @@ pub fn recount<S: Study>(
             }
         }
     }
-    let goals = match criterion {
-        Criterion::States => exploration.len() as u64,
-        Criterion::Transitions => exploration.transitions(),
-    };
-    Ok(Coverage { covered: met.len() as u64, goals })
+    Ok(match criterion {
+        Criterion::States => {
+            Coverage { covered: met.len() as u64, goals: exploration.len() as u64 }
+        }
+        Criterion::Transitions => {
+            Coverage { covered: met.len() as u64, goals: exploration.transitions() }
+        }
+        Criterion::Checked => faults_told(exploration, suite),
+    })
+}
+
+/// Single steps into a wrong state that are told, or that no trace can tell.
+fn faults_told<S: Study>(exploration: &Exploration<S>, suite: &Suite<S>) -> Coverage {
+    let edges = exploration.edges(NonZeroUsize::MIN);
+    let machine = Machine::new(exploration, &edges, &minimise(exploration, &edges));
+    let traces: Vec<_> =
+        suite.traces.iter().filter_map(|trace| numbers(exploration, trace)).collect();
+    let survivors = survivors(&machine, &traces);
+    let missing = survivors.len() - prove(&machine, &survivors).equivalent.len();
+    Coverage { covered: machine.faults() - missing as u64, goals: machine.faults() }
 }

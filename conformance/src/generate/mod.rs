@@ -1,5 +1,6 @@
 //! From a machine to a suite that covers it, counted.
 
+mod checked;
 mod coverage;
 mod tour;
 
@@ -10,7 +11,10 @@ use statusquo_model::{
 };
 
 pub use self::coverage::{Coverage, CoverageError, recount};
-use crate::trace::{Header, Step, Suite, VERSION};
+use crate::{
+    mutate::{Machine, TooMany},
+    trace::{Header, Step, Suite, VERSION},
+};
 
 /// What a suite must reach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -19,6 +23,9 @@ pub enum Criterion {
     States,
     /// Every step of every state once, refusals and queries included.
     Transitions,
+    /// Every step of the smallest machine, followed by steps that tell whether it led where it should: every
+    /// single step into a wrong state is told. For machines of some thousand states.
+    Checked,
 }
 
 impl Criterion {
@@ -27,6 +34,7 @@ impl Criterion {
         match self {
             Criterion::States => "states",
             Criterion::Transitions => "transitions",
+            Criterion::Checked => "checked",
         }
     }
 }
@@ -38,39 +46,45 @@ pub struct Cut {
     pub steps_max: usize,
     /// What a reset costs, in steps.
     pub reset_cost: usize,
+    /// No new trace once all have so many steps together: the suite is then a part of one, and its coverage
+    /// has to be counted.
+    pub total_max: usize,
+    /// Single faults to look at, at most, where the criterion is about faults.
+    pub faults_max: u64,
 }
 
 impl Default for Cut {
     fn default() -> Self {
-        Cut { steps_max: 1000, reset_cost: 10 }
+        Cut { steps_max: 1000, reset_cost: 10, total_max: usize::MAX, faults_max: 100_000_000 }
     }
 }
 
 /// Generates the suite of a complete exploration.
+///
+/// # Errors
+/// A criterion that is about faults, and too many of them.
 pub fn generate<S: Study>(
     exploration: &Exploration<S>,
     edges: &Edges<S::Outcome>,
     criterion: Criterion,
     names: (&str, &str, &str),
     cut: Cut,
-) -> Suite<S> {
-    let tours = tour::tours(exploration, edges, criterion, cut);
-    let traces: Vec<_> = tours
-        .into_iter()
-        .map(|tour| {
-            let steps = tour.into_iter().filter_map(|(state, action)| {
-                let (_, outcome) = edges.step(state, action)?;
-                Some(Step {
-                    action: exploration.alphabet()[action],
-                    outcome: edges.outcome(outcome).clone(),
-                })
-            });
-            steps.collect::<Vec<_>>()
-        })
-        .collect();
+) -> Result<Suite<S>, TooMany> {
+    let minimal = equivalence::minimise(exploration, edges);
+    let machine = Machine::new(exploration, edges, &minimal);
+    let tours: Vec<Vec<usize>> = match criterion {
+        Criterion::Checked => checked::checked(&machine, cut)?,
+        Criterion::States | Criterion::Transitions => {
+            let tours = tour::tours(exploration, edges, criterion, cut);
+            tours.into_iter().map(|tour| tour.into_iter().map(|step| step.1).collect()).collect()
+        }
+    };
+    let traces: Vec<_> =
+        tours.into_iter().map(|tour| with_outcomes(exploration, edges, &tour)).collect();
     let goals = match criterion {
         Criterion::States => exploration.len() as u64,
         Criterion::Transitions => exploration.transitions(),
+        Criterion::Checked => machine.faults(),
     };
     let (study, design, scope) = names;
     let header = Header {
@@ -79,12 +93,28 @@ pub fn generate<S: Study>(
         design: design.to_owned(),
         scope: scope.to_owned(),
         criterion: criterion.name().to_owned(),
-        digest: Some(equivalence::minimise(exploration, edges).digest),
+        digest: Some(minimal.digest),
         covered: goals,
         goals,
         resets: traces.len() as u64,
         steps: traces.iter().map(|trace| trace.len() as u64).sum(),
-        lower_bound: tour::lower_bound(exploration, edges, criterion),
+        lower_bound: tour::lower_bound(exploration, edges, &machine, criterion),
     };
-    Suite { header, traces }
+    Ok(Suite { header, traces })
+}
+
+/// A run from the first state, as a trace.
+pub fn with_outcomes<S: Study>(
+    exploration: &Exploration<S>,
+    edges: &Edges<S::Outcome>,
+    actions: &[usize],
+) -> Vec<Step<S>> {
+    let mut at = 0;
+    let steps = actions.iter().map_while(|&action| {
+        let (target, outcome) = edges.step(at, action)?;
+        at = target;
+        let outcome = edges.outcome(outcome).clone();
+        Some(Step { action: exploration.alphabet()[action], outcome })
+    });
+    steps.collect()
 }

@@ -8,6 +8,7 @@ use statusquo_model::{
 };
 
 use super::{Criterion, Cut};
+use crate::mutate::Machine;
 
 /// Walks from the initial state, as (state, action), that together cover the criterion.
 pub(super) fn tours<S: Study>(
@@ -17,8 +18,8 @@ pub(super) fn tours<S: Study>(
     cut: Cut,
 ) -> Vec<Vec<(StateId, usize)>> {
     let mut walker = Walker::new(exploration, edges, criterion);
-    let mut tours = Vec::new();
-    while let Some(first) = walker.first_open() {
+    let (mut tours, mut total) = (Vec::new(), 0);
+    while let Some(first) = walker.first_open().filter(|_| total < cut.total_max) {
         // A trace begins in the first initial state. What only another one leads to stays open, and
         // whoever counts will say so.
         let access = match exploration.path(first) {
@@ -44,6 +45,7 @@ pub(super) fn tours<S: Study>(
                 None => break,
             }
         }
+        total += tour.len();
         tours.push(tour);
     }
     tours
@@ -59,23 +61,34 @@ pub(super) fn tours<S: Study>(
 pub(super) fn lower_bound<S: Study>(
     exploration: &Exploration<S>,
     edges: &Edges<S::Outcome>,
+    machine: &Machine,
     criterion: Criterion,
 ) -> u64 {
     match criterion {
         // Each state but the first is entered by a step.
         Criterion::States => exploration.len() as u64,
         Criterion::Transitions => {
-            let mut balance = vec![0_i64; exploration.len()];
-            for id in 0..exploration.len() as StateId {
-                for (_, target, _) in edges.steps(id).filter(|(_, target, _)| *target != id) {
-                    balance[id as usize] += 1;
-                    balance[target as usize] -= 1;
-                }
-            }
-            let arrivals: i64 = balance.iter().map(|lacking| (*lacking).max(0)).sum();
-            exploration.transitions() + arrivals.max(1).unsigned_abs()
+            let steps = (0..exploration.len() as StateId)
+                .flat_map(|id| edges.steps(id).map(move |(_, target, _)| (id, target)));
+            every_step(exploration.len(), steps)
+        }
+        Criterion::Checked => {
+            let steps = (0..machine.states() as StateId)
+                .flat_map(|id| machine.steps(id).map(move |(_, target, _)| (id, target)));
+            every_step(machine.states(), steps)
         }
     }
+}
+
+fn every_step(states: usize, steps: impl Iterator<Item = (StateId, StateId)>) -> u64 {
+    let (mut balance, mut count) = (vec![0_i64; states], 0);
+    for (from, to) in steps {
+        count += 1;
+        balance[from as usize] += 1;
+        balance[to as usize] -= 1;
+    }
+    let arrivals: i64 = balance.iter().map(|lacking| (*lacking).max(0)).sum();
+    count + arrivals.max(1).unsigned_abs()
 }
 
 struct Walker<'e, O> {
@@ -102,7 +115,7 @@ impl<'e, O> Walker<'e, O> {
         for id in 0..states as StateId {
             match criterion {
                 Criterion::States => open_at[id as usize] = 1,
-                Criterion::Transitions => {
+                Criterion::Transitions | Criterion::Checked => {
                     for (action, _, _) in edges.steps(id) {
                         open[id as usize * edges.actions() + action] = true;
                         open_at[id as usize] += 1;
@@ -298,7 +311,8 @@ mod tests {
     fn suite(rooms: &Rooms, criterion: Criterion, cut: Cut) -> (Exploration<Rooms>, Suite<Rooms>) {
         let exploration = explore(rooms, &explore::Options::default()).unwrap();
         let edges = exploration.edges(NonZeroUsize::MIN);
-        let suite = generate(&exploration, &edges, criterion, ("rooms", "ring", "all"), cut);
+        let suite =
+            generate(&exploration, &edges, criterion, ("rooms", "ring", "all"), cut).unwrap();
         (exploration, suite)
     }
 

@@ -1,11 +1,13 @@
 //! A study's own table, beside the matrix of designs and properties that every study has.
 
+mod freeze;
 mod pci_root;
 mod usb;
 
 pub use self::{
+    freeze::FreezeMatrix,
     pci_root::{PciRootMatrix, refusals_table, tally_table},
-    usb::{UsbMatrix, claims_table, ends_table, generations_table, grids},
+    usb::{UsbMatrix, claims_table, ends_table, generations_table, grids, rows, verdicts_line},
 };
 
 use crate::cli::Format;
@@ -28,6 +30,13 @@ pub struct Wanted {
     /// With --matrix: only cells with this value; repeat for more
     #[arg(long = "where", requires = "matrix", value_name = "KEY=VALUE", value_parser = condition)]
     pub conditions: Vec<(String, String)>,
+}
+
+impl Wanted {
+    /// Nothing was chosen.
+    fn is_everything(&self) -> bool {
+        !self.upgraded && !self.all_builds && self.conditions.is_empty()
+    }
 }
 
 fn condition(text: &str) -> Result<(String, String), String> {

@@ -34,18 +34,20 @@ impl Matrix for UsbMatrix {
             _ => {
                 let markdown = format == Format::Markdown;
                 format!(
-                    "{}\n{}\n{}\n{}",
+                    "{}\n{}\n{}\n{}\n{}",
                     generations_table(markdown),
                     ends_table(&rows, markdown),
                     grids(&rows, markdown),
-                    claims_table(&claims, markdown)
+                    claims_table(&claims, markdown),
+                    verdicts_line(&claims)
                 )
             }
         })
     }
 }
 
-fn rows(extent: Extent, conditions: &[(String, String)]) -> anyhow::Result<Vec<Row>> {
+/// The cells that are wanted, in the order of the matrix.
+pub fn rows(extent: Extent, conditions: &[(String, String)]) -> anyhow::Result<Vec<Row>> {
     let mut rows: Vec<Row> = matrix::cells(extent).map(|cell| cell.row()).collect();
     for (key, value) in conditions {
         let mut seen = std::collections::BTreeSet::new();
@@ -82,11 +84,12 @@ fn as_json(rows: &[Row], claims: &[Judged]) -> anyhow::Result<String> {
         .map(|one| json!({ "name": one.name(), "releases": one.releases() }))
         .collect();
     let mut text = format!(
-        "{{\n\"version\": {},\n\"study\": \"usb\",\n\"generations\": {},\n\"cells\": {},\n\"outcomes\": {},\n\"claims\": {},\n\"matrix\": [\n",
+        "{{\n\"version\": {},\n\"study\": \"usb\",\n\"generations\": {},\n\"cells\": {},\n\"outcomes\": {},\n\"verdicts\": {},\n\"claims\": {},\n\"matrix\": [\n",
         report::VERSION,
         serde_json::to_string(&generations)?,
         rows.len(),
         serde_json::to_string(&counts(rows))?,
+        serde_json::to_string(&verdicts(claims))?,
         serde_json::to_string(claims)?
     );
     for (at, row) in rows.iter().enumerate() {
@@ -234,6 +237,20 @@ fn grouped(
             (at, parts.join("; "))
         })
         .collect()
+}
+
+/// How many claims come out how: every verdict, also those that none has.
+fn verdicts(claims: &[Judged]) -> BTreeMap<String, usize> {
+    let all = [claims::Verdict::Agrees, claims::Verdict::Imprecise, claims::Verdict::Wrong];
+    let count = |verdict| claims.iter().filter(|claim| claim.verdict == verdict).count();
+    all.into_iter().map(|verdict| (words(&verdict), count(verdict))).collect()
+}
+
+/// The same in one line.
+pub fn verdicts_line(claims: &[Judged]) -> String {
+    let counts: Vec<String> =
+        verdicts(claims).into_iter().map(|(verdict, count)| format!("{verdict} {count}")).collect();
+    format!("{} claims: {}\n", claims.len(), counts.join(", "))
 }
 
 /// What the thread says, with verdicts.

@@ -33,9 +33,14 @@ pub fn explain<S: Study>(study: &S, trace: &Trace<S>, divergence: &Divergence<S>
     if let Some(state) = state {
         let after = study.step(&state, divergence.action).ok().map(|(_, next)| next);
         let before = study.view(&state);
+        let after = after.map(|after| study.view(&after)).unwrap_or_default();
+        let shown: Vec<String> = (divergence.view.iter())
+            .filter_map(|(what, theirs)| {
+                let (_, ours) = after.iter().find(|(known, _)| known == what)?;
+                (ours != theirs).then(|| format!("{what}: {theirs} (the model: {ours})"))
+            })
+            .collect();
         let changed: Vec<String> = after
-            .map(|after| study.view(&after))
-            .unwrap_or_default()
             .into_iter()
             .zip(&before)
             .filter(|((_, after), (_, before))| after != before)
@@ -43,6 +48,9 @@ pub fn explain<S: Study>(study: &S, trace: &Trace<S>, divergence: &Divergence<S>
             .collect();
         let changed = if changed.is_empty() { "nothing".to_owned() } else { changed.join(", ") };
         line(format_args!("       in the model this step changes {changed}"));
+        if !shown.is_empty() {
+            line(format_args!("       the system shows {}", shown.join(", ")));
+        }
         if let Ok(Observed::Outcome(observed)) = &divergence.observed {
             let like = study.alphabet().into_iter().find(|&action| {
                 action != divergence.action
@@ -52,6 +60,9 @@ pub fn explain<S: Study>(study: &S, trace: &Trace<S>, divergence: &Divergence<S>
                 line(format_args!("       the model answers so to {} here", words(&like)));
             }
         }
+    }
+    for said in &divergence.said {
+        line(format_args!("       it said: {said}"));
     }
     text
 }

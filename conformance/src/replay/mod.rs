@@ -1,12 +1,13 @@
 //! Traces on systems: agrees, diverges, or inconclusive.
 
 mod explain;
+pub mod known;
 mod minimise;
 mod run;
 
 use std::time::Duration;
 
-use statusquo_model::study::Study;
+use statusquo_model::study::{Study, View};
 
 pub use self::{
     explain::explain,
@@ -21,6 +22,16 @@ pub trait System<S: Study> {
     /// `owed` is what the model expects. It says only how long to wait for something that is late, and
     /// must not become the answer.
     fn apply(&mut self, action: S::Action, owed: &S::Outcome) -> Result<Observed<S>, Fault>;
+
+    /// What can be seen of it at rest, by the study's own names for facts: as many as it can show.
+    fn view(&mut self) -> Result<View, Fault> {
+        Ok(View::new())
+    }
+
+    /// The last it said where people look: standard error, a log.
+    fn last_words(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// Makes fresh systems.
@@ -29,6 +40,10 @@ pub trait Factory<S: Study>: Send + Sync {
     fn name(&self) -> String;
     /// A system in its initial state.
     fn start(&self) -> Result<Box<dyn System<S>>, Fault>;
+    /// How the last system of this factory that died has ended, where that was expected of it.
+    fn last_words(&self) -> Option<String> {
+        None
+    }
 }
 
 /// What a system showed in answer to one action.
@@ -79,6 +94,10 @@ pub struct Divergence<S: Study> {
     pub expected: S::Outcome,
     /// What happened instead.
     pub observed: Result<Observed<S>, Fault>,
+    /// What the system showed of itself then.
+    pub view: View,
+    /// The last it said.
+    pub said: Vec<String>,
 }
 
 impl<S: Study> Divergence<S> {

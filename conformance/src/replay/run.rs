@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use statusquo_model::study::Study;
+use statusquo_model::study::{Study, View};
 
 use super::{Divergence, Factory, Fault, Observed, Verdict};
 use crate::trace::Trace;
@@ -146,6 +146,8 @@ pub fn replay_one<S: Study>(
                 action: at.action,
                 expected: at.outcome.clone(),
                 observed: Err(fault),
+                view: View::new(),
+                said: Vec::new(),
             };
             (Verdict::Diverges(divergence), step)
         }
@@ -161,15 +163,21 @@ fn run<S: Study>(
     let mut system = factory.start()?;
     for (at, step) in trace.iter().enumerate() {
         reached.store(at + 1, Ordering::Relaxed);
-        let observed = system.apply(step.action, &step.outcome)?;
-        if !matches!(&observed, Observed::Outcome(outcome) if *outcome == step.outcome) {
-            return Ok(Some(Divergence {
-                step: at,
-                action: step.action,
-                expected: step.outcome.clone(),
-                observed: Ok(observed),
-            }));
-        }
+        let observed = match system.apply(step.action, &step.outcome) {
+            Ok(Observed::Outcome(outcome)) if outcome == step.outcome => continue,
+            Err(Fault::Environment(why)) => return Err(Fault::Environment(why)),
+            other => other,
+        };
+        // Whoever gave no answer to the action is not asked for more.
+        let view = if observed.is_ok() { system.view().unwrap_or_default() } else { View::new() };
+        return Ok(Some(Divergence {
+            step: at,
+            action: step.action,
+            expected: step.outcome.clone(),
+            observed,
+            view,
+            said: system.last_words(),
+        }));
     }
     Ok(None)
 }

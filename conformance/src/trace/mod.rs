@@ -15,6 +15,7 @@ mod write;
 use serde::{Deserialize, Serialize};
 use statusquo_model::study::Study;
 
+pub(crate) use self::read::lines;
 pub use self::{
     read::{Reader, TraceError, TraceErrorKind, read_suite},
     write::write_suite,

@@ -210,6 +210,22 @@ pub fn read_suite<S: Study>(from: impl BufRead) -> Result<Suite<S>, TraceError> 
     Ok(Suite { header: reader.header, traces })
 }
 
+/// Every line with its number, whatever stands there.
+pub(crate) fn lines(
+    mut from: impl BufRead,
+) -> impl Iterator<Item = Result<(usize, String), TraceError>> {
+    let mut line = 0;
+    std::iter::from_fn(move || {
+        let text = next_line(&mut from, &mut line).transpose()?;
+        Some(text.map(|text| (line, text)))
+    })
+    // After a line that cannot be read there is no telling where the next one begins.
+    .scan(false, |is_over, text| {
+        let before = std::mem::replace(is_over, text.is_err());
+        (!before).then_some(text)
+    })
+}
+
 fn next_line(from: &mut impl BufRead, line: &mut usize) -> Result<Option<String>, TraceError> {
     let mut bytes = Vec::new();
     let number = *line + 1;

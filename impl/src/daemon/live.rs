@@ -92,9 +92,7 @@ fn follow(
     let gone: Vec<String> =
         followed.iter().filter(|alias| !wanted.contains(alias)).cloned().collect();
     for alias in gone {
-        if let Some(node) = node_of(status.domain(), &alias) {
-            status.domain_mut().remove_device(node);
-        }
+        status.domain_mut().remove_named(&alias);
         followed.remove(&alias);
     }
     for device in &record.devices {
@@ -122,13 +120,6 @@ fn add(domain: &mut Domain, device: &Device) -> Result<(), Error> {
     let node = domain.add_device(&device.xml)?;
     domain.document_mut().put(node, "alias/@name", &device.alias)?;
     Ok(())
-}
-
-fn node_of(domain: &Domain, alias: &str) -> Option<NodeId> {
-    let mut devices = domain.devices();
-    devices
-        .find(|device| device.alias().is_some_and(|name| name == alias))
-        .map(|device| device.node)
 }
 
 /// What a status says of the devices that can be plugged.

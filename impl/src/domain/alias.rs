@@ -11,6 +11,11 @@ use super::{
 /// What a user's own alias begins with: `USER_ALIAS_PREFIX`.
 const USER_PREFIX: &str = "ua-";
 
+/// Most bytes of a user's alias.
+///
+/// libvirt and QEMU have no such limit, but the names of backends, sockets and files are made of it.
+const USER_ALIAS_MAX: usize = 128;
+
 /// May a user give this alias? (`virDomainDeviceAliasIsUserAlias`, `USER_ALIAS_CHARS` in
 /// `virDomainDeviceInfoParseXML`)
 pub fn is_user_alias(alias: &str) -> bool {
@@ -225,14 +230,24 @@ impl Domain {
         Ok((0..).find(|slot| !used.contains(slot)).map(|slot| format!("{prefix}{slot}")))
     }
 
-    /// Checks that no two devices have the same user alias: `virDomainDefValidateAliases`.
+    /// Checks that every user alias is one, and that no two devices have the same: `virDomainDefValidateAliases`.
     ///
+    /// An alias that begins with `ua-` and goes on with something else is dropped by libvirt without a word
+    /// (`virDomainDeviceInfoParseXML`); here it is an error, so call this before [`Domain::drop_assigned_aliases`].
     /// A console that only shows a serial port is the same device. libvirt skips the serial port itself instead, so
     /// that another device can take its alias; here that is an error.
     pub fn validate_aliases(&self) -> Result<(), Error> {
         let mut seen = BTreeSet::new();
         for device in self.devices() {
             let Some(alias) = device.alias() else { continue };
+            if alias.starts_with(USER_PREFIX)
+                && (!is_user_alias(&alias) || alias.len() > USER_ALIAS_MAX)
+            {
+                let value = alias.chars().take(64).flat_map(char::escape_debug).collect();
+                let expected =
+                    "a user alias: `ua-` and then letters, digits, `_` and `-`, 128 in all at most";
+                return Err(device.error(Problem::Value { value, expected }));
+            }
             let overlay =
                 device.class == Class::Console && self.overlaid_serial(device.node).is_some();
             if is_user_alias(&alias) && !overlay && !seen.insert(alias.clone()) {
@@ -391,6 +406,32 @@ mod tests {
         let shown = format!("<serial>{alias}</serial><console>{alias}</console>");
         domain("pc", &shown).validate_aliases().unwrap();
         domain("pc", &format!("{shown}<disk>{alias}</disk>")).validate_aliases().unwrap_err();
+    }
+
+    #[test]
+    fn a_malformed_user_alias_is_refused_with_its_place() {
+        let error = |alias: &str| {
+            let device = format!("<serial/>\n  <rng><alias name='{alias}'/></rng>");
+            domain("pc", &device).validate_aliases().unwrap_err().to_string()
+        };
+        let expected =
+            "a user alias: `ua-` and then letters, digits, `_` and `-`, 128 in all at most";
+        let at = "line 2, column 3, /domain/devices/rng";
+        assert_eq!(
+            error("ua-&lt;b&gt;&quot;&#10;"),
+            format!("{at}: `ua-<b>\\\"\\n` is not {expected}")
+        );
+        // Ten kilobytes: the message stays short.
+        let long = format!("ua-{}", "x".repeat(10 << 10));
+        assert_eq!(error(&long), format!("{at}: `ua-{}` is not {expected}", "x".repeat(61)));
+        assert_eq!(error("ua-ü"), format!("{at}: `ua-ü` is not {expected}"));
+        // Another name is no user alias, and is replaced.
+        let other = format!("<rng><alias name='{}'/></rng>", "x".repeat(10 << 10));
+        let mut other = domain("pc", &other);
+        other.validate_aliases().unwrap();
+        other.drop_assigned_aliases();
+        other.assign_aliases().unwrap();
+        assert_eq!(aliases(&other), "rng0");
     }
 
     #[test]

@@ -135,6 +135,19 @@ pub enum Problem {
         /// What is understood.
         supported: u32,
     },
+    /// Nothing that this QEMU has can be the default.
+    #[error(
+        "no {what} is given, and this QEMU has none that could be the default ({wanted}): give its model"
+    )]
+    NoDefault {
+        /// Of what.
+        what: &'static str,
+        /// The models that could be.
+        wanted: String,
+    },
+    /// A device that this QEMU lacks.
+    #[error("this QEMU has no device `{0}`: choose another model, or another QEMU")]
+    NoDevice(String),
     /// Something that is not built here.
     #[error("{0} is not supported")]
     Unsupported(String),

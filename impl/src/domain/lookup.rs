@@ -318,6 +318,16 @@ impl Domain {
         }
     }
 
+    /// Removes the device with this alias; of a pair, both elements. What is not there is no error.
+    pub fn remove_named(&mut self, alias: &str) {
+        let Some(device) = self.find(alias) else { return };
+        let node = device.node;
+        if let Some(console) = self.console_of(device).map(|console| console.node) {
+            self.remove_device(console);
+        }
+        self.remove_device(node);
+    }
+
     fn unknown(&self, alias: &str) -> LookupError {
         let mut known: Vec<String> = Vec::new();
         for alias in self.devices().filter_map(|device| device.alias()) {
@@ -486,6 +496,17 @@ mod tests {
         assert_eq!(open("", None), "the domain has no console and no serial port");
         let usb = "<serial type='pty'><target type='usb-serial'/></serial>";
         assert_eq!(open(usb, None), "serial0");
+    }
+
+    #[test]
+    fn a_pair_goes_together() {
+        let usb = "<serial type='pty'><target type='usb-serial'/></serial>";
+        let mut domain = domain(&format!("<console type='pty'/>{usb}<rng model='virtio'/>"));
+        assert_eq!(domain.of(Class::Console).count(), 1);
+        domain.remove_named("serial0");
+        domain.remove_named("nobody");
+        assert_eq!(domain.of(Class::Console).count() + domain.of(Class::Serial).count(), 0);
+        assert_eq!(domain.of(Class::Rng).count(), 1);
     }
 
     #[test]

@@ -27,6 +27,11 @@ impl Machine<'_> {
         matches!(&*self.arch, "ppc64" | "ppc64le")
     }
 
+    /// `ARCH_IS_PPC`
+    pub fn is_ppc(&self) -> bool {
+        self.is_ppc64() || matches!(&*self.arch, "ppc" | "ppcemb")
+    }
+
     /// `ARCH_IS_S390`
     pub fn is_s390(&self) -> bool {
         matches!(&*self.arch, "s390" | "s390x")
@@ -75,11 +80,20 @@ impl Machine<'_> {
         self.is_i440fx() || matches!(&*self.name, "malta" | "sun4u" | "g3beige")
     }
 
+    /// `qemuDomainHasBuiltinESP`
+    pub fn has_builtin_esp(&self) -> bool {
+        match &*self.arch {
+            "sparc" => true,
+            "mips64" | "mips64el" => matches!(&*self.name, "magnum" | "pica61"),
+            "m68k" => self.name == "q800",
+            _ => false,
+        }
+    }
+
     /// The names of PCI buses are `pci.N`, not `pci`: `virQEMUCapsHasPCIMultiBus`.
     pub fn has_pci_multibus(&self) -> bool {
         self.is_x86()
-            || self.is_ppc64()
-            || matches!(&*self.arch, "ppc" | "ppcemb")
+            || self.is_ppc()
             || self.is_s390()
             || self.is_arm_virt()
             || self.is_riscv_virt()

@@ -5,6 +5,9 @@
 //! - [`tree`]: an XML tree that loses nothing.
 //! - [`Device`], [`Class`], [`Address`], [`Machine`]: typed views.
 //! - [`Domain::lookup`]: which device is meant, by a name or by a description.
+//! - [`Domain::complete`]: everything that a text leaves open, with the origin of each value; [`Domain::to_inactive`]
+//!   and [`Domain::to_migratable`] are what is shown and sent. Whoever reads a definition wants these.
+//! - [`Domain::abi_differences`]: what a guest would see change, all of it, with XPaths.
 //! - [`Domain::post_parse`], [`Domain::assign_addresses`], [`Domain::assign_aliases`]: what libvirt adds to a
 //!   definition, in the order in which it does.
 //! - [`command_line`]: QEMU's arguments for a definition; [`Domain::plug`]: what QEMU is asked for one more device.
@@ -23,11 +26,14 @@
 //! # Ok::<(), statusquo_vmm::domain::Error>(())
 //! ```
 
+mod abi;
 mod address;
 mod addresses;
 mod alias;
+mod bus;
 mod class;
 pub mod command_line;
+mod defaults;
 mod device;
 mod error;
 mod lookup;
@@ -38,9 +44,12 @@ pub mod tree;
 
 use std::borrow::Cow;
 
+pub use abi::Difference;
 pub use address::{Address, Drive, Pci, Usb, VirtioSerial};
 pub use alias::is_user_alias;
+pub use bus::Bus;
 pub use class::Class;
+pub use defaults::{Auto, Automatic, Emulator, Origin, Reading, UsbFact, UsbStart, usb_facts};
 pub use device::Device;
 pub use error::{Error, Problem};
 pub use lookup::{Fixed, LookupError, Name, Place};

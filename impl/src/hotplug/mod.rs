@@ -23,6 +23,7 @@
 //! ```
 
 mod attach;
+mod bus;
 mod detach;
 mod device;
 mod effect;
@@ -32,6 +33,7 @@ mod record;
 mod recover;
 
 pub use self::{
+    bus::{BusError, name_bus},
     device::{Backend, BackendKind, Device},
     effect::{Done, Effect, EffectKind, Notice, Refusal, Tell, Told},
     machine::{Machine, Request},

@@ -171,8 +171,17 @@ impl<F: Filesystem> Store<F> {
             path: self.directory.clone(),
             source: io::Error::new(io::ErrorKind::InvalidInput, error),
         })?;
+        let text = status.to_xml();
+        // What cannot be loaded again would cost the running guest its manager.
+        if text.len() > self.limits.bytes {
+            let most = self.limits.bytes;
+            let message =
+                format!("the status has {} bytes, and at most {most} can be read", text.len());
+            let source = io::Error::new(io::ErrorKind::InvalidInput, message);
+            return Err(StoreError { step: "write", path: self.path(&name)?, source });
+        }
         let mut saved = self.prepare(&name)?;
-        saved.write(status.to_xml().as_bytes())?;
+        saved.write(text.as_bytes())?;
         saved.sync()?;
         saved.commit()
     }
@@ -547,6 +556,61 @@ mod tests {
         // The second time there is nothing left to do.
         let again = store.load(stale).unwrap();
         assert_eq!((again.running.len(), again.quarantined.len()), (1, 0));
+    }
+
+    /// A definition that is as large as a definition may be is one that a status file may hold, or is refused.
+    #[test]
+    fn nothing_is_saved_that_cannot_be_loaded() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::new(dir.path());
+        store.save(&status()).unwrap();
+        let filler = "<x y='z'/>\n".repeat((16 << 20) / 11 - 60_000);
+        let large = DOMAIN.replace("<devices/>", &format!("<devices/>{filler}"));
+        let limits = Limits { nodes: 1 << 22, ..Limits::default() };
+        let domain = Domain::parse_bytes(large.as_bytes(), limits).unwrap();
+        let refused = match Status::new(&facts(), &domain) {
+            Err(error) => error.to_string(),
+            Ok(status) => store.save(&status).unwrap_err().source.to_string(),
+        };
+        assert!(refused.contains("at most") || refused.contains("more than"), "{refused}");
+        // The last status is as it was.
+        let loaded = store.load(alive).unwrap();
+        assert_eq!((loaded.running.len(), loaded.quarantined.len()), (1, 0));
+        assert_eq!(loaded.running[0].to_xml(), status().to_xml());
+    }
+
+    /// Every truncation and many a flipped bit: the file is used as it was, or set aside; nothing panics, and the
+    /// other domain is there.
+    #[test]
+    fn no_damage_costs_another_domain_or_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::new(dir.path());
+        store.save(&named("other", "0001")).unwrap();
+        let good = status().to_xml().into_bytes();
+        let path = dir.path().join("demo.xml");
+        let cuts = (0..good.len()).map(|at| good[..at].to_vec());
+        let flips = (0..good.len()).map(|at| {
+            let mut bytes = good.clone();
+            bytes[at] ^= 1 << (at % 8);
+            bytes
+        });
+        for bytes in cuts.chain(flips).step_by(3) {
+            fs::write(&path, &bytes).unwrap();
+            let loaded = store.load(alive).unwrap();
+            let names: Vec<_> =
+                loaded.running.iter().map(|s| s.domain().name().unwrap().into_owned()).collect();
+            assert!(names.contains(&"other".to_owned()), "{names:?}");
+            match &loaded.quarantined[..] {
+                // A byte in a place where any other is as good.
+                [] => assert!(path.exists()),
+                [one] => {
+                    let kept = one.to.as_ref().unwrap();
+                    assert_eq!(fs::read(kept).unwrap(), bytes);
+                    fs::remove_file(kept).unwrap();
+                }
+                more => panic!("{more:?}"),
+            }
+        }
     }
 
     #[test]

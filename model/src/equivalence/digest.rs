@@ -14,6 +14,10 @@ use crate::{
 pub struct Minimal {
     /// States of the smallest machine.
     pub states: usize,
+    /// The state of the smallest machine that each state is; numbered by their first members.
+    pub classes: Vec<u32>,
+    /// The first member of each.
+    pub representatives: Vec<StateId>,
     /// A digest of that machine, by the names of actions and outcomes: it changes with behaviour and
     /// not with how the study is written. 128 bits in hexadecimal.
     pub digest: String,
@@ -30,10 +34,10 @@ pub fn minimise<S: Study>(exploration: &Exploration<S>, edges: &Edges<S::Outcome
         }
     }
     let Refinement { classes, count, .. } = Refinement::new(&table).finish();
-    let mut representative = vec![BLOCKED; count];
+    let mut representatives = vec![BLOCKED; count];
     for (id, &class) in (0..).zip(&classes) {
-        if representative[class as usize] == BLOCKED {
-            representative[class as usize] = id;
+        if representatives[class as usize] == BLOCKED {
+            representatives[class as usize] = id;
         }
     }
 
@@ -61,7 +65,7 @@ pub fn minimise<S: Study>(exploration: &Exploration<S>, edges: &Edges<S::Outcome
         write(&format!("initial {name}"));
     }
     while let Some(class) = queue.pop_front() {
-        for (action, target, outcome) in edges.steps(representative[class as usize]) {
+        for (action, target, outcome) in edges.steps(representatives[class as usize]) {
             let to = meet(classes[target as usize], &mut queue);
             write(&actions[action]);
             write(&outcomes[outcome as usize]);
@@ -70,5 +74,6 @@ pub fn minimise<S: Study>(exploration: &Exploration<S>, edges: &Edges<S::Outcome
         write("");
     }
     let digest = hasher.finalize().to_hex();
-    Minimal { states: count, digest: digest[..32].to_owned() }
+    let digest = digest[..32].to_owned();
+    Minimal { states: count, classes, representatives, digest }
 }

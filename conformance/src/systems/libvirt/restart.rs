@@ -13,7 +13,6 @@ use std::{
     time::Duration,
 };
 
-use rustix::process::{Pid, Signal, kill_process};
 use statusquo_model::studies::restart::{
     Study,
     action::Action,
@@ -28,6 +27,7 @@ use tempfile::TempDir;
 
 use super::{
     Programs, domain,
+    life::{Qemu, keep_capabilities, reuse_capabilities},
     proxy::{Executed, Proxy},
     virsh::{Given, Virsh, configure},
 };
@@ -94,30 +94,6 @@ struct Run {
     _common: Arc<TempDir>,
 }
 
-/// A guest that ends with its trace, from the moment on in which libvirt may have started it.
-struct Qemu {
-    root: PathBuf,
-    pid: Option<i32>,
-}
-
-impl Qemu {
-    fn is_alive(&self) -> bool {
-        self.pid.is_some_and(|pid| domain::is_ours(pid, &self.root))
-    }
-}
-
-impl Drop for Qemu {
-    fn drop(&mut self) {
-        self.pid = self.pid.or_else(|| domain::pid(&self.root));
-        if self.is_alive()
-            && let Some(pid) = self.pid.and_then(Pid::from_raw)
-        {
-            // It may have ended meanwhile.
-            let _gone = kill_process(pid, Signal::KILL);
-        }
-    }
-}
-
 /// What the daemon is about, as far as the driver of this run must know.
 enum Doing {
     Nothing,
@@ -141,7 +117,7 @@ impl Run {
         let root = dir.path().to_owned();
         configure(&root)?;
         reuse_capabilities(common.path(), &root)?;
-        let mut qemu = Qemu { root: root.clone(), pid: None };
+        let mut qemu = Qemu::nobody(&root);
         let xml = root.join("domain.xml");
         fs::write(&xml, domain::xml(&programs.qemu, &root.join("look")))?;
         let mut virsh = Virsh::start(programs, &root)?;
@@ -156,7 +132,7 @@ impl Run {
             return Err(io::Error::other("libvirt wrote no pid file"));
         }
         keep_capabilities(common.path(), &root)?;
-        qemu.pid = domain::pid(&root);
+        qemu.find();
         virsh.kill();
         let proxy = Proxy::new(&domain::monitor(&root))?;
         let mut run = Run {
@@ -504,35 +480,6 @@ fn element_of(dump: &str, id: &str) -> Option<String> {
 
 fn inode(path: &Path) -> Option<u64> {
     fs::metadata(path).ok().map(|metadata| metadata.ino())
-}
-
-/// Asking QEMU what it can do takes libvirt seconds; the first run's answer serves the others.
-fn reuse_capabilities(common: &Path, root: &Path) -> io::Result<()> {
-    let kept = common.join("capabilities");
-    if kept.exists() { copy(&kept, &root.join("cache/qemu/capabilities")) } else { Ok(()) }
-}
-
-fn keep_capabilities(common: &Path, root: &Path) -> io::Result<()> {
-    let (made, kept) = (root.join("cache/qemu/capabilities"), common.join("capabilities"));
-    if kept.exists() || !made.exists() {
-        return Ok(());
-    }
-    // Whole or not at all: others look for it meanwhile.
-    let part = TempDir::new_in(common)?;
-    copy(&made, &part.path().join("it"))?;
-    match fs::rename(part.path().join("it"), &kept) {
-        Err(_) if kept.exists() => Ok(()),
-        renamed => renamed,
-    }
-}
-
-fn copy(from: &Path, to: &Path) -> io::Result<()> {
-    fs::create_dir_all(to)?;
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        fs::copy(entry.path(), to.join(entry.file_name()))?;
-    }
-    Ok(())
 }
 
 impl System<Study> for Run {

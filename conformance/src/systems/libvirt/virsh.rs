@@ -1,10 +1,11 @@
 //! One `virsh` with the QEMU driver in it: one life of the daemon.
 
 use std::{
-    fs,
+    fs::{self, File},
     io::{self, Read, Write},
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
-    process::{Child, ChildStdin, Command, Stdio},
+    process::{Child, Command, Stdio},
     sync::{Arc, Condvar, Mutex, PoisonError},
     thread,
     time::{Duration, Instant},
@@ -55,7 +56,7 @@ impl Programs {
 #[derive(Debug)]
 pub(super) struct Virsh {
     child: Child,
-    stdin: ChildStdin,
+    stdin: File,
     said: Arc<Said>,
     commands: u32,
 }
@@ -77,7 +78,24 @@ pub(super) struct Given {
 impl Virsh {
     /// Starts the driver on this directory. Domains that run are found again in the background.
     pub(super) fn start(programs: &Programs, root: &Path) -> io::Result<Self> {
-        let driver = [programs.virsh.as_os_str().to_owned(), "-q".into(), "-c".into()];
+        Self::start_with(programs, root, &["-q"], None)
+    }
+
+    /// The same on a terminal, without which it opens no console. It says more.
+    pub(super) fn start_on_terminal(programs: &Programs, root: &Path) -> io::Result<Self> {
+        let (ours, its) = terminal()?;
+        Self::start_with(programs, root, &[], Some((ours, its)))
+    }
+
+    fn start_with(
+        programs: &Programs,
+        root: &Path,
+        options: &[&str],
+        terminal: Option<(OwnedFd, OwnedFd)>,
+    ) -> io::Result<Self> {
+        let mut driver = vec![programs.virsh.as_os_str().to_owned()];
+        driver.extend(options.iter().map(Into::into));
+        driver.push("-c".into());
         let uri = format!("qemu:///embed?root={}", root.display());
         // Killed with the thread that started it, whatever becomes of us.
         let mut words: Vec<std::ffi::OsString> =
@@ -87,6 +105,10 @@ impl Virsh {
         }
         words.extend(driver);
         words.push(uri.into());
+        let (ours, its) = match terminal {
+            Some((ours, its)) => (Some(ours), Stdio::from(its)),
+            None => (None, Stdio::piped()),
+        };
         // One pipe for both: an error comes before the token that ends its command.
         let mut child = Command::new("sh")
             .args(["-c", "exec \"$@\" 2>&1", "sh"])
@@ -97,12 +119,17 @@ impl Virsh {
             .env("XDG_CONFIG_HOME", root.join("config"))
             .env("LC_ALL", "C")
             .env("LIBVIRT_LOG_OUTPUTS", format!("3:file:{}", root.join("libvirt.log").display()))
-            .stdin(Stdio::piped())
+            .env("TERM", "dumb")
+            .stdin(its)
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()?;
         let missing = || io::Error::other("no pipe");
-        let stdin = child.stdin.take().ok_or_else(missing)?;
+        let stdin = match ours {
+            Some(ours) => ours,
+            None => child.stdin.take().ok_or_else(missing)?.into(),
+        };
+        let stdin = File::from(stdin);
         let said = Arc::new(Said::default());
         let pipe = child.stdout.take().ok_or_else(missing)?;
         let heard = Arc::clone(&said);
@@ -122,33 +149,55 @@ impl Virsh {
         Ok(Given { token, from })
     }
 
+    /// Opens a console, and closes it again where it is open.
+    pub(super) fn console(&mut self, command: &str, most: Duration) -> io::Result<String> {
+        let from = lock(&self.said.text).0.len();
+        self.stdin.write_all(format!("{command}\n").as_bytes())?;
+        let has = |text: &str, what: &str| text.get(from..).and_then(|rest| rest.find(what));
+        let begun = |text: &str| has(text, "Escape character").or(has(text, "error:"));
+        let at = self.wait_for(most, begun)?;
+        // At an open console it is the end. What is typed before it is open is thrown away, so it is typed again;
+        // at the prompt it takes the next character with it.
+        let prompt = |text: &str| text.get(from + at..).and_then(|rest| rest.find("virsh #"));
+        let deadline = Instant::now() + most;
+        loop {
+            self.stdin.write_all(b"\x1d")?;
+            match self.wait_for(Duration::from_millis(100), prompt) {
+                Ok(_) => break,
+                Err(error)
+                    if error.kind() == io::ErrorKind::TimedOut && Instant::now() < deadline => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.stdin.write_all(b"\n")?;
+        let mut given = self.give("")?;
+        given.from = from;
+        self.wait(&given, most)
+    }
+
+    /// Waits until something was said.
+    fn wait_for<T>(&self, most: Duration, what: impl Fn(&str) -> Option<T>) -> io::Result<T> {
+        let deadline = Instant::now() + most;
+        loop {
+            let text = lock(&self.said.text);
+            if let Some(found) = what(&text.0) {
+                return Ok(found);
+            }
+            if text.1 || Instant::now() >= deadline {
+                return Err(silence(&text));
+            }
+            drop(self.said.more.wait_timeout(text, Duration::from_millis(20)));
+        }
+    }
+
     /// The answer, if it is there.
     pub(super) fn answer(&self, given: &Given) -> Option<String> {
-        let text = lock(&self.said.text);
-        let rest = text.0.get(given.from..)?;
-        let end = rest.find(&given.token)?;
-        Some(rest[..end].replace("virsh # ", "").trim().to_owned())
+        answer(&lock(&self.said.text).0, given)
     }
 
     /// Waits for the answer.
     pub(super) fn wait(&self, given: &Given, most: Duration) -> io::Result<String> {
-        let deadline = Instant::now() + most;
-        loop {
-            if let Some(answer) = self.answer(given) {
-                return Ok(answer);
-            }
-            let text = lock(&self.said.text);
-            if text.1 || Instant::now() >= deadline {
-                let why = if text.1 { "virsh has ended" } else { "virsh does not answer" };
-                let tail: String = text.0.chars().rev().take(400).collect();
-                let tail: String = tail.chars().rev().collect();
-                return Err(io::Error::new(
-                    if text.1 { io::ErrorKind::BrokenPipe } else { io::ErrorKind::TimedOut },
-                    format!("{why}; it said last: {}", tail.trim()),
-                ));
-            }
-            drop(self.said.more.wait_timeout(text, Duration::from_millis(20)));
-        }
+        self.wait_for(most, |text| answer(text, given))
     }
 
     /// SIGKILL.
@@ -156,7 +205,8 @@ impl Virsh {
         self.end();
     }
 
-    fn end(&mut self) {
+    /// SIGKILL, and its end is waited for.
+    pub(super) fn end(&mut self) {
         // Through a namespace or not, it is the same process: setpriv and unshare become virsh.
         drop(self.child.kill());
         drop(self.child.wait());
@@ -167,6 +217,40 @@ impl Drop for Virsh {
     fn drop(&mut self) {
         self.end();
     }
+}
+
+/// What was said in answer to a command, once it is all there.
+fn answer(text: &str, given: &Given) -> Option<String> {
+    let rest = text.get(given.from..)?;
+    let end = rest.find(&given.token)?;
+    Some(rest[..end].replace("virsh # ", "").trim().to_owned())
+}
+
+fn silence((text, over): &(String, bool)) -> io::Error {
+    let why = if *over { "virsh has ended" } else { "virsh does not answer" };
+    let kind = if *over { io::ErrorKind::BrokenPipe } else { io::ErrorKind::TimedOut };
+    let tail: String = text.chars().rev().take(400).collect();
+    let tail: String = tail.chars().rev().collect();
+    io::Error::new(kind, format!("{why}; it said last: {}", tail.trim()))
+}
+
+/// Our end of a terminal, and its.
+fn terminal() -> io::Result<(OwnedFd, OwnedFd)> {
+    use rustix::{
+        fs::{Mode, OFlags, open},
+        pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
+        termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr},
+    };
+    let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
+    grantpt(&ours)?;
+    unlockpt(&ours)?;
+    let path = ptsname(&ours, Vec::new())?;
+    let its = open(path, OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty())?;
+    // Nobody reads our end, so nothing may be echoed to it.
+    let mut attributes = tcgetattr(&its)?;
+    attributes.local_modes -= LocalModes::ECHO | LocalModes::ICANON | LocalModes::ISIG;
+    tcsetattr(&its, OptionalActions::Now, &attributes)?;
+    Ok((ours, its))
 }
 
 fn listen(mut pipe: impl Read, said: &Said) {

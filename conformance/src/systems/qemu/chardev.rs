@@ -6,7 +6,7 @@ use std::{
     io::{self, Read, Seek, SeekFrom, Write},
     os::unix::net::UnixStream,
     path::PathBuf,
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -36,7 +36,9 @@ use crate::{
 };
 
 /// How long something that is owed may be late.
-const PATIENCE: Duration = Duration::from_secs(3);
+const PATIENCE: Duration = Duration::from_secs(4);
+/// Between two looks for it.
+const PAUSE: Duration = Duration::from_millis(1);
 /// An element of the guest's where nothing is to be filled; a ring buffer holds one.
 const SMALL: u32 = 64;
 /// More than a second.
@@ -49,6 +51,8 @@ const INSTANT: Duration = Duration::from_micros(1);
 pub(super) struct QemuFactory {
     qemu: Qemu,
     kinds: &'static [Kind],
+    /// How the last QEMU ended that was expected to.
+    last_words: Arc<Mutex<Option<String>>>,
     /// The study counts seconds: time stands still until one of them passes. Where it does not, each
     /// step comes when all notices are out, all terminals were looked at, all sockets called again.
     seconds: bool,
@@ -56,7 +60,12 @@ pub(super) struct QemuFactory {
 
 impl QemuFactory {
     pub(super) fn factory(qemu: Qemu, study: &Study) -> Arc<dyn Factory<Study>> {
-        Arc::new(QemuFactory { qemu, kinds: study.kinds(), seconds: study.rules().rate_limit })
+        Arc::new(QemuFactory {
+            qemu,
+            kinds: study.kinds(),
+            last_words: Arc::default(),
+            seconds: study.rules().rate_limit,
+        })
     }
 }
 
@@ -66,7 +75,13 @@ impl Factory<Study> for QemuFactory {
     }
 
     fn start(&self) -> Result<Box<dyn System<Study>>, Fault> {
-        Ok(Box::new(Replayed::new(&self.qemu, self.kinds, self.seconds)?))
+        let mut replayed = Replayed::new(&self.qemu, self.kinds, self.seconds)?;
+        replayed.last_words = Arc::clone(&self.last_words);
+        Ok(Box::new(replayed))
+    }
+
+    fn last_words(&self) -> Option<String> {
+        self.last_words.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -83,12 +98,15 @@ fn capacity() -> io::Result<u32> {
 }
 
 /// One machine with its guest, its hosts and its directory.
-struct Replayed {
-    machine: Machine,
-    driver: Driver,
-    ends: Vec<End>,
+pub(super) struct Replayed {
+    pub(super) machine: Machine,
+    pub(super) driver: Driver,
+    pub(super) ends: Vec<End>,
     clock: Clock,
     seconds: bool,
+    /// How long something that is owed may be late.
+    pub(super) patience: Duration,
+    last_words: Arc<Mutex<Option<String>>>,
     qemu: Qemu,
     paths: u32,
     /// What a socket holds.
@@ -98,9 +116,9 @@ struct Replayed {
 }
 
 /// What is known of one chardev.
-struct End {
-    chardev: Chardev,
-    host: Host,
+pub(super) struct End {
+    pub(super) chardev: Chardev,
+    pub(super) host: Host,
     /// Bytes of a file that were counted.
     stored: u64,
     output: Elements,
@@ -124,7 +142,7 @@ impl End {
 }
 
 impl Replayed {
-    fn new(qemu: &Qemu, kinds: &[Kind], seconds: bool) -> Result<Self, Fault> {
+    pub(super) fn new(qemu: &Qemu, kinds: &[Kind], seconds: bool) -> Result<Self, Fault> {
         let capacity = capacity().map_err(environment)?;
         let root = workdir::root().map_err(environment)?;
         let dir = TempDir::new_in(root.path()).map_err(environment)?;
@@ -159,6 +177,8 @@ impl Replayed {
             ends,
             clock,
             seconds,
+            patience: PATIENCE,
+            last_words: Arc::default(),
             qemu,
             paths,
             capacity,
@@ -167,19 +187,19 @@ impl Replayed {
         })
     }
 
-    fn new_path(&mut self) -> PathBuf {
+    pub(super) fn new_path(&mut self) -> PathBuf {
         self.paths += 1;
         self.dir.path().join(self.paths.to_string())
     }
 
     /// Lets what is timed happen, where the study does not count seconds.
-    fn let_time_pass(&mut self) -> Result<(), Fault> {
+    pub(super) fn let_time_pass(&mut self) -> Result<(), Fault> {
         let by = if self.seconds { INSTANT } else { SECOND };
         self.clock.advance(by).map_err(environment)?;
         self.machine.barrier()
     }
 
-    fn perform(&mut self, action: Action, seen: &mut Outcome) -> Result<(), Fault> {
+    pub(super) fn perform(&mut self, action: Action, seen: &mut Outcome) -> Result<(), Fault> {
         let at = action.port().unwrap_or(0);
         let Machine { qmp, qtest, .. } = &mut self.machine;
         match action {
@@ -276,7 +296,7 @@ impl Replayed {
             host.accept().map_err(environment)?;
             let (name, _) = self.machine.query(at)?;
             let connected = host.is_there() && !name.starts_with("disconnected:");
-            if connected || start.elapsed() > PATIENCE {
+            if connected || start.elapsed() > self.patience {
                 return Ok(host);
             }
         }
@@ -307,7 +327,7 @@ impl Replayed {
                 hosts.push((at, self.connect(at)?));
             }
         }
-        source.migrate(&stream)?;
+        source.migrate(&stream).map_err(|fault| source.process.explain(fault))?;
         self.machine.await_incoming()?;
         // The source ends, and with it every connection.
         drop(source);
@@ -380,7 +400,7 @@ impl Replayed {
 
     /// The host reads what is there. QEMU stands still meanwhile: otherwise it would send on what has
     /// waited, and the host might read that as well, or not.
-    fn host_reads(&mut self, at: usize, seen: &mut Outcome) -> Result<(), Fault> {
+    pub(super) fn host_reads(&mut self, at: usize, seen: &mut Outcome) -> Result<(), Fault> {
         let mut bytes = Vec::new();
         if self.ends[at].chardev.kind == Kind::Ring {
             let arguments =
@@ -404,6 +424,11 @@ impl Replayed {
         Ok(())
     }
 
+    /// The driver answers what it is told.
+    pub(super) fn look(&mut self, runs: bool) -> Result<(), Fault> {
+        self.driver.notices(&mut self.machine.qtest, runs).map(drop)
+    }
+
     fn step(&mut self, action: Action, owed: &Outcome) -> Result<Outcome, Fault> {
         let mut seen = Outcome::default();
         self.let_time_pass()?;
@@ -412,9 +437,10 @@ impl Replayed {
         self.let_time_pass()?;
         loop {
             self.observe(action, &mut seen)?;
-            if seen == *owed || start.elapsed() > PATIENCE {
+            if seen == *owed || start.elapsed() > self.patience {
                 break;
             }
+            std::thread::sleep(PAUSE);
             self.let_time_pass()?;
         }
         // And nothing more comes.
@@ -443,13 +469,18 @@ fn reply(refusal: Refusal) -> Result<Reply, Fault> {
 
 impl System<Study> for Replayed {
     fn apply(&mut self, action: Action, owed: &Outcome) -> Result<Observed<Study>, Fault> {
-        self.step(action, owed).map(Observed::Outcome).map_err(|fault| match fault {
-            // Give it a moment to be dead.
-            Fault::Died(how) => {
-                Fault::Died(self.machine.process.ended(Duration::from_secs(2)).unwrap_or(how))
+        let fault = match self.step(action, owed) {
+            Ok(seen) => return Ok(Observed::Outcome(seen)),
+            Err(fault) => self.machine.process.explain(fault),
+        };
+        // A crash that is foretold is an outcome; any other is a fault, which says how QEMU ended.
+        match fault {
+            Fault::Died(how) if owed.reply == Reply::Died && self.machine.process.has_crashed() => {
+                *self.last_words.lock().unwrap_or_else(PoisonError::into_inner) = Some(how);
+                Ok(Observed::Outcome(Outcome::died()))
             }
-            fault => fault,
-        })
+            fault => Err(fault),
+        }
     }
 }
 

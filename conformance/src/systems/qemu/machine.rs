@@ -113,9 +113,14 @@ impl Machine {
         }
         let mut process = Process::spawn(command, dir.join(format!("{name}.errors")))
             .map_err(|error| Fault::Environment(format!("start {}: {error}", binary.display())))?;
-        let qtest = QTest::new(accept(&qtest, &mut process)?);
-        let qmp = Qmp::new(accept(&qmp, &mut process)?)?;
-        Ok(Machine { qmp, qtest, process })
+        let called = |process: &mut Process| {
+            let qtest = QTest::new(accept(&qtest, process, "qtest")?);
+            Ok((qtest, Qmp::new(accept(&qmp, process, "QMP")?)?))
+        };
+        match called(&mut process) {
+            Ok((qtest, qmp)) => Ok(Machine { qmp, qtest, process }),
+            Err(fault) => Err(process.does_not_start(&fault)),
+        }
     }
 
     /// Waits until QEMU has handled all that has happened so far.
@@ -217,7 +222,7 @@ impl Machine {
 }
 
 /// QEMU calls us: no file has to be waited for.
-fn accept(listener: &UnixListener, process: &mut Process) -> Result<UnixStream, Fault> {
+fn accept(listener: &UnixListener, process: &mut Process, what: &str) -> Result<UnixStream, Fault> {
     let start = Instant::now();
     loop {
         let mut fds = [PollFd::new(listener, PollFlags::IN)];
@@ -226,10 +231,12 @@ fn accept(listener: &UnixListener, process: &mut Process) -> Result<UnixStream, 
             return listener.accept().map(|(stream, _)| stream).map_err(environment);
         }
         if let Some(how) = process.ended(Duration::ZERO) {
-            return Err(Fault::Environment(format!("QEMU ends while it starts: {how}")));
+            return Err(Fault::Died(how));
         }
         if start.elapsed() > DEADLINE {
-            return Err(Fault::Environment("QEMU does not come up".to_owned()));
+            return Err(Fault::Garbage(format!(
+                "it does not connect to its {what} socket within {DEADLINE:?}"
+            )));
         }
     }
 }

@@ -17,6 +17,8 @@ mod qmp;
 mod qtest;
 mod serial;
 mod virtio;
+mod walks;
+mod wild;
 
 use std::{
     path::{Path, PathBuf},
@@ -27,9 +29,10 @@ use statusquo_model::studies::chardev::{Study, state::Kind};
 use tempfile::TempDir;
 
 pub(in crate::systems) use self::files::parked_firmware;
+pub use self::{walks::QemuGround, wild::Move};
+
 use self::{
     clock::Clock,
-    lines::environment,
     machine::{Chardev, Machine},
     serial::Driver,
 };
@@ -40,6 +43,23 @@ use crate::{
 
 /// The binary where none is named.
 pub const DEFAULT_BINARY: &str = "qemu-system-x86_64";
+
+macro_rules! kept {
+    ($file:literal) => {
+        ($file, include_str!(concat!("../../../corpus/walks/", $file)))
+    };
+}
+
+/// Walks that ended a QEMU, as they are kept in the corpus: file, and text.
+pub const KEPT: [(&str, &str); 7] = [
+    kept!("unplugged-before-the-first-run.json"),
+    kept!("loaded-twice-then-ejected.json"),
+    kept!("loaded-while-an-unplug-is-asked-for.json"),
+    kept!("websocket-replaced-during-its-handshake.json"),
+    kept!("saved-after-a-refused-load.json"),
+    kept!("kicked-after-a-refused-load.json"),
+    kept!("migration-to-a-peer-that-stops-reading.json"),
+];
 
 /// A QEMU that was tried out.
 #[derive(Clone, Debug)]
@@ -88,6 +108,11 @@ impl Qemu {
         &self.version
     }
 
+    /// Where to walk at random.
+    pub fn ground(&self) -> QemuGround {
+        QemuGround::new(self.clone())
+    }
+
     /// The system for one scope of the chardev study.
     pub fn chardev(&self, study: &Study) -> Arc<dyn Factory<Study>> {
         chardev::QemuFactory::factory(self.clone(), study)
@@ -96,16 +121,32 @@ impl Qemu {
 
 /// Everything that a replay needs of it.
 fn try_out(binary: &Path) -> Result<String, Fault> {
-    let root = workdir::root().map_err(environment)?;
-    let dir = TempDir::new_in(root.path()).map_err(environment)?;
-    machine::write_files(dir.path()).map_err(environment)?;
-    let clock = Clock::new(dir.path()).map_err(environment)?;
+    let files = |error: std::io::Error| {
+        Fault::Environment(format!(
+            "make its files below {}: {error}",
+            std::env::temp_dir().display()
+        ))
+    };
+    let root = workdir::root().map_err(files)?;
+    let dir = TempDir::new_in(root.path()).map_err(files)?;
+    machine::write_files(dir.path()).map_err(files)?;
+    let clock = Clock::new(dir.path()).map_err(files)?;
     let null = Chardev { kind: Kind::Null, path: PathBuf::new(), plugged: true };
     let mut machine = Machine::start(binary, dir.path(), "vm", &clock, &[null], 64, None)?;
     let mut driver = Driver::new(1);
-    driver.start(&mut machine.qtest)?;
-    if driver.notices(&mut machine.qtest, true)?.is_empty() {
-        return Err(Fault::Garbage("virtio-serial announces no port".to_owned()));
+    let version = machine.qmp.version().to_owned();
+    let mut tried = |machine: &mut Machine| {
+        driver.start(&mut machine.qtest)?;
+        if driver.notices(&mut machine.qtest, true)?.is_empty() {
+            return Err(Fault::Garbage("virtio-serial announces no port".to_owned()));
+        }
+        // Commands that not every build has.
+        machine.port_has_host(0)?;
+        machine.query(0)?;
+        machine.status().map(drop)
+    };
+    match tried(&mut machine) {
+        Ok(()) => Ok(version),
+        Err(fault) => Err(machine.process.does_not_start(&fault)),
     }
-    Ok(machine.qmp.version().to_owned())
 }

@@ -11,8 +11,15 @@ use std::{
 
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
+use crate::replay::Fault;
+
 /// Lines of standard error that are shown.
 const LAST_LINES: usize = 5;
+/// How long a process may take to die.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// More memory than any QEMU of ours needs: what a guest can make it take beyond that is refused, and does
+/// not come out of everybody else's.
+const MEMORY_MAX: &str = "--as=8589934592";
 
 /// Killed and reaped when dropped; the kernel kills it if its owner dies first.
 #[derive(Debug)]
@@ -22,11 +29,12 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// `command` under `setpriv`, which asks the kernel to end it with the thread that started it: what
+    /// `binary` with a limit on its memory, and under `setpriv`, which asks the kernel to end it with the thread that started it: what
     /// `prctl` would do between fork and exec, where no safe code can run.
     pub(super) fn command(binary: &Path) -> Command {
-        let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", "--"]).arg(binary);
+        let mut command = Command::new("prlimit");
+        command.args(["--core=0", MEMORY_MAX, "--", "setpriv", "--pdeathsig", "KILL", "--"]);
+        command.arg(binary);
         command
     }
 
@@ -50,6 +58,29 @@ impl Process {
         }
     }
 
+    /// Says of a process that has closed its sockets how it ended.
+    pub(super) fn explain(&mut self, fault: Fault) -> Fault {
+        match fault {
+            // Give it a moment to be dead.
+            Fault::Died(how) => Fault::Died(self.ended(PATIENCE).unwrap_or(how)),
+            fault => fault,
+        }
+    }
+
+    /// What is wrong with one that was just started, with the last lines of its log.
+    pub(super) fn does_not_start(&mut self, fault: &Fault) -> Fault {
+        let patience = if matches!(fault, Fault::Died(_)) { PATIENCE } else { Duration::ZERO };
+        Fault::Environment(match self.ended(patience) {
+            Some(how) => format!("it ends while it starts: {how}"),
+            None => format!("while it starts: {fault}{}", self.said()),
+        })
+    }
+
+    /// A signal has ended it.
+    pub(super) fn has_crashed(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(Some(status)) if status.signal().is_some())
+    }
+
     fn obituary(&self, status: ExitStatus) -> String {
         let how = match (status.signal(), status.code()) {
             (Some(signal), _) => {
@@ -59,11 +90,16 @@ impl Process {
             (None, Some(code)) => format!("exit code {code}"),
             (None, None) => "unknown".to_owned(),
         };
+        how + &self.said()
+    }
+
+    /// The last lines of its log.
+    fn said(&self) -> String {
         let text = fs::read(&self.errors).unwrap_or_default();
         let text = String::from_utf8_lossy(&text);
         let lines: Vec<&str> = text.lines().collect();
         let last = &lines[lines.len().saturating_sub(LAST_LINES)..];
-        if last.is_empty() { how } else { format!("{how}; it said: {}", last.join(" | ")) }
+        if last.is_empty() { String::new() } else { format!("; it said: {}", last.join(" | ")) }
     }
 
     /// Does something while the process stands still.

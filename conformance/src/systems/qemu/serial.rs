@@ -14,7 +14,7 @@ const DRIVER: u8 = 2;
 const DRIVER_OK: u8 = 4;
 
 const CONTROL_IN: u16 = 2;
-const CONTROL_OUT: u16 = 3;
+pub(super) const CONTROL_OUT: u16 = 3;
 /// Control buffers that the driver keeps offered, and the bytes of each.
 const CONTROL_BUFFERS: u16 = 16;
 const CONTROL_BYTES: u64 = 64;
@@ -27,8 +27,8 @@ const PORT_OPEN: u16 = 6;
 const NO_PORT: u32 = 0xFFFF_FFFF;
 
 // The guest's memory: rings, control buffers, then receive and transmit buffers of each port.
-const RINGS: u64 = 0x20_0000;
-const CONTROL: u64 = 0x24_0000;
+pub(super) const RINGS: u64 = 0x20_0000;
+pub(super) const CONTROL: u64 = 0x24_0000;
 const RECEIVE: u64 = 0x25_0000;
 const RECEIVE_BYTES: u64 = 64;
 const TRANSMIT: u64 = 0x30_0000;
@@ -149,6 +149,17 @@ impl Driver {
             }
         }
         Ok(())
+    }
+
+    /// Any control message.
+    pub(super) fn say(
+        &mut self,
+        qtest: &mut QTest,
+        port: u32,
+        event: u16,
+        value: u16,
+    ) -> Result<(), Fault> {
+        self.running()?.say(qtest, port, event, value)
     }
 
     pub(super) fn say_open(

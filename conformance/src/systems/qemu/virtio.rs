@@ -10,7 +10,7 @@ const PCI_DATA: u16 = 0xCFC;
 const IO: u16 = 0xC000;
 
 /// Slot 4, function 0 on bus 0.
-const SLOT: u32 = 4;
+pub(super) const SLOT: u32 = 4;
 /// Vendor 1af4, device 1003.
 const VIRTIO_CONSOLE: u32 = 0x1003_1AF4;
 
@@ -20,6 +20,10 @@ const QUEUE_NUM: u16 = IO + 12;
 const QUEUE_SELECT: u16 = IO + 14;
 const QUEUE_NOTIFY: u16 = IO + 16;
 const STATUS: u16 = IO + 18;
+/// The device's own configuration.
+const CONFIG: u16 = IO + 20;
+/// Where a guest says which slots of bus 0 it lets go (`hw/acpi/pcihp.c`).
+pub(super) const ACPI_EJECT: u16 = 0xAE08;
 
 /// Maps the registers: nothing runs that would have done it.
 pub(super) fn map(qtest: &mut QTest) -> Result<(), Fault> {
@@ -39,6 +43,37 @@ pub(super) fn map(qtest: &mut QTest) -> Result<(), Fault> {
 
 pub(super) fn set_status(qtest: &mut QTest, status: u8) -> Result<(), Fault> {
     qtest.out8(STATUS, status)
+}
+
+/// Says that there is something in a queue, or that there may be.
+pub(super) fn notify(qtest: &mut QTest, queue: u16) -> Result<(), Fault> {
+    qtest.out16(QUEUE_NOTIFY, queue)
+}
+
+/// Says where a queue is.
+pub(super) fn set_page(qtest: &mut QTest, queue: u16, page: u32) -> Result<(), Fault> {
+    qtest.out16(QUEUE_SELECT, queue)?;
+    qtest.out32(QUEUE_PFN, page)
+}
+
+pub(super) fn write_config(qtest: &mut QTest, at: u16, value: u32) -> Result<(), Fault> {
+    qtest.out32(CONFIG + at, value)
+}
+
+/// The PCI command register.
+pub(super) fn set_command(qtest: &mut QTest, value: u16) -> Result<(), Fault> {
+    qtest.out32(PCI_ADDRESS, 0x8000_0000 | SLOT << 11 | 4)?;
+    qtest.out16(PCI_DATA, value)
+}
+
+/// Entries of a queue, as QEMU's device has them.
+pub(super) fn usual_size(queue: u16) -> u16 {
+    if matches!(queue, 2 | 3) { 32 } else { 128 }
+}
+
+/// Where the device's half of a queue is.
+pub(super) fn used(base: u64) -> u64 {
+    base + USED
 }
 
 pub(super) fn set_features(qtest: &mut QTest, features: u32) -> Result<(), Fault> {
@@ -94,7 +129,7 @@ impl Queue {
     }
 
     pub(super) fn notify(&self, qtest: &mut QTest) -> Result<(), Fault> {
-        qtest.out16(QUEUE_NOTIFY, self.index)
+        notify(qtest, self.index)
     }
 
     /// The next buffer that came back: its descriptor, and how much is in it.
@@ -102,6 +137,12 @@ impl Queue {
         let index = u16::from_le_bytes(qtest.read(self.base + USED + 2)?);
         if index == self.used {
             return Ok(None);
+        }
+        if index.wrapping_sub(self.used) > self.num {
+            return Err(Fault::Garbage(format!(
+                "queue {}: more came back than it holds",
+                self.index
+            )));
         }
         let at = self.base + USED + 4 + 8 * u64::from(self.used % self.num);
         let [a, b, c, d, len @ ..] = qtest.read::<8>(at)?;

@@ -49,6 +49,32 @@ impl Replayable for Chardev {
         Some(Arc::new(VmmFactory { kinds: study.kinds(), fills }))
     }
 
+    const SHIPPED: Option<&'static str> = Some("qemu-7.2");
+    const OF_QEMU: bool = true;
+
+    /// What management sees of each port.
+    fn aftermath(
+        study: &Study,
+        _: &<Study as statusquo_model::study::Study>::State,
+    ) -> Vec<Action> {
+        (0..study.kinds().len()).map(|port| Action::Query { port: port as u8 }).collect()
+    }
+
+    fn unseen(property: &str) -> Option<&'static str> {
+        match property {
+            "every backend starts in the same state" => Some(
+                "it compares machines that were started with different backends; each start is replayed in \
+                 its own scope",
+            ),
+            "every port can come to rest with both ends connected"
+            | "both ends of a port are connected and bytes arrive" => Some(
+                "it says that something is never reached, and no single run shows that; the runs of the \
+                 suite never reach it",
+            ),
+            _ => None,
+        }
+    }
+
     fn qemu(study: &Study, qemu: &Qemu) -> Option<Arc<dyn Factory<Study>>> {
         Some(qemu.chardev(study))
     }

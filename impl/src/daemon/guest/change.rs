@@ -9,7 +9,8 @@ use crate::{
         places,
     },
     domain::{Class, Domain, LookupError, Name, Problem, is_user_alias, tree::Document},
-    hotplug::{self, Refusal},
+    hotplug::{self, BusError, Refusal, name_bus},
+    hypervisor::Hypervisor,
 };
 
 impl Guest {
@@ -93,7 +94,11 @@ impl Guest {
         let record = running.machine.record().clone();
         running.file.follow(&record).map_err(|error| Kind::BadXml.because(error))?;
         let xml = with_mac(xml)?;
-        let device = plug(running.file.domain(), &xml)?;
+        let Some(client) = &mut running.client else {
+            let why = format!("the monitor of `{}` does not answer; it is tried again", self.name);
+            return Err(Kind::Unresponsive.because(why));
+        };
+        let device = plug(running.file.domain(), &xml, client)?;
         let begun = running.machine.request(hotplug::Request::Attach(device));
         begun.map_err(|refusal| refused(&refusal))?;
         running.asker = Some(from);
@@ -128,7 +133,11 @@ impl Guest {
 /// What is asked of QEMU for a device that is to be plugged.
 ///
 /// Where its alias only counts, it is left to the machine: an alias must be free in QEMU, too.
-fn plug(live: &Domain, xml: &str) -> Result<hotplug::Device, Error> {
+fn plug(
+    live: &Domain,
+    xml: &str,
+    hypervisor: &mut dyn Hypervisor,
+) -> Result<hotplug::Device, Error> {
     let plugged = live.plug(xml).map_err(|error| {
         let kind = match &error.problem {
             Problem::Unsupported(_) => Kind::NotHotpluggable,
@@ -137,6 +146,19 @@ fn plug(live: &Domain, xml: &str) -> Result<hotplug::Device, Error> {
         kind.because(error)
     })?;
     let mut device = plugged.device;
+    if let Some(added) = plugged.domain.device(plugged.node) {
+        let bus = plugged.domain.bus_of(added).map_err(|error| Kind::BadXml.because(error))?;
+        if let Some(bus) = bus {
+            name_bus(&mut device, &bus, hypervisor).map_err(|error| {
+                let kind = match error {
+                    BusError::Fixed { .. } => Kind::NotHotpluggable,
+                    BusError::Missing { .. } => Kind::Qemu,
+                    BusError::Silent { .. } => Kind::Unresponsive,
+                };
+                kind.because(causes(&error))
+            })?;
+        }
+    }
     let counts = plugged.domain.device(plugged.node).is_some_and(|device| {
         !matches!(device.class, Class::Disk | Class::Controller)
             && device.alias().is_none_or(|alias| !is_user_alias(&alias))

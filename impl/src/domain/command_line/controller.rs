@@ -52,6 +52,8 @@ pub(super) fn is_builtin(device: Device<'_>) -> Result<bool, Error> {
         ("usb", "none") => true,
         // Made by the machine, where it makes one: `qemuBuildControllersByTypeCommandLine`.
         ("usb", "") => has_legacy_usb(device.domain) || machine.is_s390(),
+        // `-usb` made it: see `Domain::take_over`.
+        ("usb", _) => device.get("address/@type").as_deref() == Some("machine"),
         _ => false,
     })
 }

@@ -11,6 +11,9 @@ use crate::{
     hotplug::BackendKind,
 };
 
+/// Most bytes of a block node's name: `BlockDriverState.node_name` has 32, one for the end.
+const NODE_NAME_MAX: usize = 31;
+
 pub(super) fn parts(device: Device<'_>) -> Result<Parts, Error> {
     refuse(
         device,
@@ -152,9 +155,16 @@ fn cache(device: Device<'_>) -> Result<Option<Cache>, Error> {
 fn block_node(device: Device<'_>, kind: &str) -> Result<Option<Value>, Error> {
     let Some(storage) = storage(device, device.node)? else { return Ok(None) };
     let read_only = kind == "cdrom" || is_there(device, "readonly");
+    let name = backend_id(device, BackendKind::BlockNode)?;
+    if name.len() > NODE_NAME_MAX {
+        let value = alias(device)?.chars().take(64).collect();
+        let expected =
+            "short enough: QEMU's names of block nodes leave 25 bytes for a disk's alias";
+        return Err(device.error(Problem::Value { value, expected }));
+    }
     let format = device.get("driver/@type").unwrap_or("raw".into());
     let mut node = object(json!({
-        "node-name": backend_id(device, BackendKind::BlockNode)?,
+        "node-name": name,
         "driver": format,
         "read-only": read_only,
         "file": storage,

@@ -116,8 +116,10 @@ pub fn arguments(domain: &Domain) -> Result<Vec<String>, Error> {
     for device in in_order(domain)? {
         parts(device)?.push(&mut arguments);
     }
-    let modelled = |c: Device<'_>| c.kind() == "usb" && c.get("@model").is_some();
-    if !domain.of(Class::Controller).any(modelled) && has_legacy_usb(domain) {
+    let usb = || domain.of(Class::Controller).filter(|c| c.kind() == "usb");
+    let legacy = !usb().any(|c| c.get("@model").is_some()) && has_legacy_usb(domain);
+    // A later `-usb` overrides `usb=off`. A controller of `Domain::take_over` may be the machine's own.
+    if legacy || usb().any(|c| c.get("address/@type").as_deref() == Some("machine")) {
         arguments.push("-usb".to_owned());
     }
     push_namespace(domain, &mut arguments)?;

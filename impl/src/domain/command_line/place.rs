@@ -1,7 +1,7 @@
 //! Where a device is: the bus and the address on it, by the names that QEMU has.
 
 use super::{Properties, unsupported};
-use crate::domain::{Address, Class, Device, Domain, Error, Pci, Problem, is_user_alias};
+use crate::domain::{Address, Class, Device, Domain, Error, Pci, Problem};
 
 /// What a virtio device is called after: `qemuBuildVirtioDevGetConfig`.
 pub(super) fn transport(device: Device<'_>) -> Result<&'static str, Error> {
@@ -70,29 +70,18 @@ pub(super) fn put(device: Device<'_>, properties: &mut Properties) -> Result<(),
     Ok(())
 }
 
-/// The name that QEMU has for a PCI bus: `qemuBuildDeviceAddressPCIGetBus`.
-///
-/// QEMU makes the roots itself and knows nothing of a user's alias for them; only pSeries has more roots than one.
+/// The name that QEMU has for a PCI bus, as far as that is known before it runs.
 fn pci_bus(device: Device<'_>, pci: Pci) -> Result<String, Error> {
-    let domain = device.domain;
-    let Some(controller) = domain.find_controller("pci", pci.bus)? else {
-        let problem = format!("address {pci} without a PCI controller of index {}", pci.bus);
-        return Err(unsupported(device, problem));
-    };
-    let model = controller.get("@model").unwrap_or_default();
-    let machine = domain.machine();
-    let alias = super::alias(controller)?;
-    let target = super::number(controller, "target/@index")?;
-    Ok(match &*model {
-        "pcie-root" if is_user_alias(&alias) => "pcie.0".to_owned(),
-        "pci-root" if is_user_alias(&alias) && !machine.is_pseries() => {
-            if machine.has_pci_multibus() { "pci.0" } else { "pci" }.to_owned()
+    match device.domain.pci_bus(pci.bus)? {
+        Some(bus) if bus.expected().is_empty() => {
+            Err(device.error(Problem::MissingElement("alias")))
         }
-        "pci-root" if machine.is_pseries() && target.is_some_and(|index| index > 0) => {
-            format!("{alias}.0")
+        Some(bus) => Ok(bus.expected().to_owned()),
+        None => {
+            let problem = format!("address {pci} without a PCI controller of index {}", pci.bus);
+            Err(unsupported(device, problem))
         }
-        _ => alias,
-    })
+    }
 }
 
 fn controller_alias(device: Device<'_>, kind: &str, index: u32) -> Result<String, Error> {
@@ -129,7 +118,12 @@ fn drive(device: Device<'_>, properties: &mut Properties) -> Result<(), Error> {
         }
         "fdc" => properties.put("unit", drive.unit),
         "scsi" => {
-            let alias = controller_alias(device, "scsi", drive.controller)?;
+            let on_board = domain.on_board_scsi(drive.controller)?;
+            let alias = match &on_board {
+                // Its name and the number of its only bus.
+                Some(_) => "scsi".to_owned(),
+                None => controller_alias(device, "scsi", drive.controller)?,
+            };
             match &*scsi_model(domain, drive.controller)? {
                 "lsilogic" | "ncr53c90" | "dc390" | "am53c974" => {
                     properties.put("bus", format!("{alias}.{}", drive.bus));

@@ -107,8 +107,8 @@ fn a_users_alias_of_a_root_is_not_a_bus_of_qemu() {
     assert_eq!(of("x86_64", "pc", "pci-root"), "pci.0");
     assert_eq!(of("x86_64", "q35", "pcie-root"), "pcie.0");
     assert_eq!(of("aarch64", "virt", "pcie-root"), "pcie.0");
-    // The one whose root is a device with a name: that of the first is fixed.
-    assert_eq!(of("ppc64", "pseries", "pci-root"), "ua-root");
+    // libvirt 9.0 sends `ua-root`, and QEMU does not start: docs/findings-pci_root.md.
+    assert_eq!(of("ppc64", "pseries", "pci-root"), "pci.0");
 }
 
 /// What is refused, and where.
@@ -128,6 +128,9 @@ fn nothing_is_left_out_in_silence() {
         ),
         error(
             "<disk type='file'><source file='/a'/><target dev='vda' bus='virtio'/><iotune/></disk>",
+        ),
+        error(
+            "<disk type='file'><source file='/a'/><target dev='vda' bus='virtio'/><alias name='ua-a-name-that-is-too-long-for-it'/></disk>",
         ),
         error("<disk type='file'><source/><target dev='vda' bus='virtio'/></disk>"),
         error(

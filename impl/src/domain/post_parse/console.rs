@@ -54,10 +54,32 @@ impl Domain {
                 }
             }
         }
-        // A console's port is its place, whatever the definition says: `virDomainDefParseXML`.
-        for (place, node) in self.nodes_of(Class::Console).into_iter().enumerate() {
+        for node in self.nodes_of(Class::Console) {
             self.put_missing(node, "target/@type", "serial")?;
+        }
+        Ok(())
+    }
+
+    /// A console's port is its place, whatever the definition says: `virDomainDefParseXML`.
+    pub(super) fn number_consoles(&mut self) -> Result<(), Error> {
+        for (place, node) in self.nodes_of(Class::Console).into_iter().enumerate() {
             self.put_changed(node, "target/@port", &place.to_string())?;
+        }
+        Ok(())
+    }
+
+    /// A console that is plugged gets the next port: `virDomainChrDefPostParse`. The others keep theirs, whatever
+    /// has been unplugged meanwhile, so that what a dump showed stays true.
+    pub(super) fn number_new_consoles(&mut self) -> Result<(), Error> {
+        for node in self.nodes_of(Class::Console) {
+            if self.document().get(node, "target/@port").is_none() {
+                let mut next = 0;
+                for other in self.nodes_of(Class::Console) {
+                    let port = self.document().number(other, "target/@port")?;
+                    next = next.max(port.map_or(0, |port| port.saturating_add(1)));
+                }
+                self.document_mut().put(node, "target/@port", &next.to_string())?;
+            }
         }
         Ok(())
     }

@@ -54,7 +54,7 @@ impl Domain {
     }
 
     /// Gives controllers without an index the lowest unused one: `virDomainAssignControllerIndexes`.
-    pub(super) fn assign_controller_indexes(&mut self) -> Result<(), Error> {
+    pub(crate) fn assign_controller_indexes(&mut self) -> Result<(), Error> {
         let nodes: Vec<NodeId> = self.of(Class::Controller).map(|device| device.node).collect();
         for (place, &node) in nodes.iter().enumerate() {
             let document = self.document();

@@ -18,6 +18,7 @@ impl Domain {
         self.assign_controller_indexes()?;
         self.add_default_devices()?;
         self.complete_serials()?;
+        self.number_consoles()?;
         self.complete_devices()?;
         self.pair_console()?;
         self.pair_aliases()?;
@@ -25,6 +26,7 @@ impl Domain {
         self.add_implicit_video()?;
         // The pairing may have made a serial port, and devices may have needed controllers.
         self.complete_serials()?;
+        self.number_consoles()?;
         self.complete_devices()?;
         self.mirror_console()
     }
@@ -34,6 +36,7 @@ impl Domain {
         self.assign_controller_indexes()?;
         self.complete_inputs()?;
         self.complete_serials()?;
+        self.number_new_consoles()?;
         self.complete_devices()
     }
 }

@@ -211,6 +211,45 @@ fn a_bad_insertion_changes_nothing() {
     assert_eq!(document.to_xml(), "<a>\n <b/>\n</a>");
 }
 
+/// What a stranger may send: each is refused at its place, in little time and memory.
+#[test]
+fn bad_input_is_refused_at_once() {
+    let refused = |text: &str| Document::parse(text).unwrap_err().to_string();
+    // 100,000 levels.
+    let deep = format!("{}{}", "<a>".repeat(100_000), "</a>".repeat(100_000));
+    let expected =
+        format!("line 1, column 769, {}: elements are nested deeper than 256", "/a".repeat(256));
+    assert_eq!(refused(&deep), expected);
+    // A billion laughs.
+    let laughs = "<!DOCTYPE l [<!ENTITY a 'ha'><!ENTITY b '&a;&a;&a;&a;'>]>\n<l>&b;</l>";
+    assert_eq!(
+        refused(laughs),
+        "line 1, column 1, /: document types are refused, because entities could expand without bound: remove it"
+    );
+    assert_eq!(
+        refused("<l>\n  <m n='&b;'/></l>"),
+        "line 2, column 9, /l: entity `&b;` is not defined: only lt, gt, amp, apos, quot and &#…; are"
+    );
+    assert_eq!(
+        refused("<l>\n <m n='1' o='' n='2'/></l>"),
+        "line 2, column 16, /l: attribute `n` is given twice"
+    );
+    // A megabyte and one byte in an attribute.
+    let long = format!("<l>\n<m n='{}'/></l>", "x".repeat((1 << 20) + 1));
+    assert_eq!(
+        refused(&long),
+        "line 2, column 7, /l: the value of attribute `n` has more than 1048576 bytes"
+    );
+    let bytes = b"<l>\n<m n='\xff'/></l>";
+    assert_eq!(
+        Document::parse_bytes(bytes, Limits::default()).unwrap_err().to_string(),
+        "line 2, column 7, /: byte 0xff is not UTF-8: save the file as UTF-8"
+    );
+    // A name that is a document of its own, in a message of bounded length.
+    let name = format!("<l {}='1'/>", "<".repeat(1 << 20));
+    assert!(refused(&name).len() < 4096);
+}
+
 /// A tree of elements, attributes and texts, written in a canonical way.
 fn element() -> impl Strategy<Value = String> {
     let name = "[a-zA-Zéü_][a-z0-9:._-]{0,6}";

@@ -140,6 +140,8 @@ const DRIVERS: &[Driver] = &[
     Driver::new("ich9-usb-uhci1", Bus::Pci).provides(Bus::Usb, 2),
     Driver::new("ich9-usb-uhci2", Bus::Pci).provides(Bus::Usb, 2),
     Driver::new("ich9-usb-uhci3", Bus::Pci).provides(Bus::Usb, 2),
+    Driver::new("i82801b11-bridge", Bus::Pci).provides(Bus::Pci, 0).fixed(),
+    Driver::new("pci-ohci", Bus::Pci).provides(Bus::Usb, 3),
     Driver::new("qemu-xhci", Bus::Pci).provides(Bus::Usb, 4),
     Driver::new("nec-usb-xhci", Bus::Pci).provides(Bus::Usb, 4),
     Driver::new("intel-hda", Bus::Pci).provides(Bus::Hda, 0),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Delay, MachineType,
+    Delay, MachineType, Root,
     arguments::{identifier, loose, number},
     backends::{Access, Backends},
     catalogue::{Bus, Driver, Needs},
@@ -76,10 +76,23 @@ impl Devices {
                     [(0, 0, "mch"), (31, 0, "ICH9-LPC"), (31, 2, "ich9-ahci"), (31, 3, "ICH9-SMB")];
                 ("pcie.0", bus(Bus::Pcie, false, &chips), 6)
             }
+            MachineType::Bare(roots) => {
+                let own =
+                    |root: &Root| (root.name.to_owned(), bus(root.kind, root.hotpluggable, &[]));
+                let buses = roots.iter().map(own).collect();
+                return Devices { devices: BTreeMap::new(), buses, next: 0 };
+            }
+            MachineType::Pseries => ("pci.0", bus(Bus::Pci, true, &[]), 0),
         };
         buses.insert(root.to_owned(), root_bus);
         buses.extend((0..ide).map(|unit| (format!("ide.{unit}"), bus(Bus::Ide, false, &[]))));
         Devices { devices: BTreeMap::new(), buses, next: 0 }
+    }
+
+    /// Whether a bus of the machine's own takes devices while it runs. `None`: there is none of that name.
+    pub(super) fn own(&self, name: &str) -> Option<bool> {
+        let bus = self.buses.get(name).filter(|bus| bus.owner.is_none())?;
+        Some(bus.hotpluggable)
     }
 
     pub(super) fn get(&self, key: Key) -> Option<&Device> {
@@ -93,6 +106,43 @@ impl Devices {
 
     pub(super) fn on<'a>(&'a self, bus: &'a str) -> impl Iterator<Item = &'a Device> {
         self.devices.values().filter(move |device| device.bus == bus)
+    }
+
+    /// The PCI devices, each with its bus, its slot and its function.
+    pub(super) fn on_pci(&self) -> impl Iterator<Item = (&Device, &str, u8, u8)> {
+        self.devices.values().filter_map(|device| match device.place {
+            Place::Pci { slot, function, .. } => Some((device, &*device.bus, slot, function)),
+            _ => None,
+        })
+    }
+
+    /// The slots that lead to a bus, from the root: none for the root itself.
+    pub(super) fn way_to(&self, bus: &str) -> Vec<(u8, u8)> {
+        let mut way = Vec::new();
+        let mut at = bus;
+        while let Some(owner) = self.buses.get(at).and_then(|bus| bus.owner)
+            && let Some(Device { bus, place: Place::Pci { slot, function, .. }, .. }) =
+                self.devices.get(&owner)
+        {
+            way.push((*slot, *function));
+            at = bus;
+        }
+        way.reverse();
+        way
+    }
+
+    /// The bus that a bridge provides.
+    pub(super) fn bus_of(&self, bridge: &Device) -> Option<&str> {
+        let owner = self.devices.iter().find(|(_, device)| *device == bridge).map(|(&key, _)| key);
+        let own = |bus: &BusState| bus.owner == owner && matches!(bus.kind, Bus::Pci | Bus::Pcie);
+        let found = self.buses.iter().find(|(_, bus)| own(bus));
+        owner.and_then(|_| found.map(|(name, _)| name.as_str()))
+    }
+
+    /// The machine's own PCI bus.
+    pub(super) fn root_bus(&self) -> Option<&str> {
+        let root = |bus: &BusState| bus.owner.is_none() && matches!(bus.kind, Bus::Pci | Bus::Pcie);
+        self.buses.iter().find(|(_, bus)| root(bus)).map(|(name, _)| name.as_str())
     }
 
     fn find(&self, id: &str) -> Option<Key> {

@@ -18,6 +18,7 @@ mod backends;
 mod catalogue;
 mod devices;
 mod place;
+mod stream;
 
 use std::{collections::VecDeque, time::Instant};
 
@@ -32,6 +33,8 @@ use super::{
     Command, Event, Hypervisor, MonitorError, QmpError, Reply, Timestamp, monitor::properties,
 };
 
+pub use self::stream::{LoadError, Stream};
+
 /// The machine types that are modelled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MachineType {
@@ -40,6 +43,35 @@ pub enum MachineType {
     Pc,
     /// `pcie.0`, which is not hotpluggable; root ports below it are.
     Q35,
+    /// ppc64: one hotpluggable PCI bus, `pci.0`, and nothing on it.
+    Pseries,
+    /// Some other machine, or one of another QEMU, of which only these buses are there.
+    Bare(&'static [Root]),
+}
+
+/// A bus that a machine brings along.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Root {
+    name: &'static str,
+    kind: catalogue::Bus,
+    hotpluggable: bool,
+}
+
+impl Root {
+    /// PCI.
+    pub const fn pci(name: &'static str, hotpluggable: bool) -> Self {
+        Root { name, kind: catalogue::Bus::Pci, hotpluggable }
+    }
+
+    /// PCI Express.
+    pub const fn pcie(name: &'static str, hotpluggable: bool) -> Self {
+        Root { name, kind: catalogue::Bus::Pcie, hotpluggable }
+    }
+
+    /// SCSI, of a controller on the board.
+    pub const fn scsi(name: &'static str) -> Self {
+        Root { name, kind: catalogue::Bus::Scsi, hotpluggable: true }
+    }
 }
 
 /// How long something takes.
@@ -199,7 +231,9 @@ impl Embedded {
                 self.begin_end(gone);
                 Ok(json!({}))
             }
+            "query-pci" => only(command, &[]).map(|()| self.devices.query_pci()),
             "qom-list" => self.qom_list(text(command, "path")?),
+            "qom-get" => self.qom_get(text(command, "path")?, text(command, "property")?),
             "human-monitor-command" => self.human(text(command, "command-line")?),
             "query-status" => only(command, &[]).map(|()| self.query_status()),
             "cont" => only(command, &[]).map(|()| self.run(Status::Running, "RESUME")),
@@ -223,6 +257,18 @@ impl Embedded {
         };
         let itself = json!({"name": "type", "type": "string"});
         Ok(std::iter::once(itself).chain(children).collect())
+    }
+
+    /// What one of the machine's own buses says of itself; QEMU finds it by its name alone.
+    fn qom_get(&self, path: &str, property: &str) -> Reply {
+        let hotpluggable =
+            self.devices.own(path).ok_or_else(|| QmpError::device_not_found(path))?;
+        match property {
+            // Which object it is, is the machine's business.
+            "hotplug-handler" if hotpluggable => Ok("/machine/unattached/device[0]".into()),
+            "hotplug-handler" => Ok("".into()),
+            _ => Err(QmpError::generic(format!("Property '{path}.{property}' not found"))),
+        }
     }
 
     fn human(&self, line: &str) -> Reply {

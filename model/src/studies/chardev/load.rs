@@ -5,7 +5,7 @@ use super::{
     machine::Machine,
     outcome::Reply,
     rules::{Gate, Load},
-    state::{Bus, Kind, Late, Peer, Port},
+    state::{Awaited, Bus, Kind, Late, Peer, Port},
 };
 
 impl Machine<'_> {
@@ -21,8 +21,11 @@ impl Machine<'_> {
             self.ports[at].set_frontend_open(true);
             self.ports[at].set_guest_connected(true);
         } else if self.connects_by_itself(kind) {
+            // The port hears its chardev from its creation until the machine is reset for the first time.
+            self.ports[at].set_attached(true);
             self.ports[at].set_peer(Peer::Connected);
             self.transport_up(at);
+            self.ports[at].set_attached(!self.rules.detached_while_stopped);
         }
     }
 
@@ -75,10 +78,14 @@ impl Machine<'_> {
             .with_limited(port.limited())
             .with_late(port.late())
             .with_unread_by_host(port.unread_by_host())
-            .with_unread_by_guest(port.unread_by_guest());
+            .with_unread_by_guest(port.unread_by_guest())
+            .with_awaited(match port.awaited() {
+                Awaited::No => Awaited::No,
+                Awaited::Here | Awaited::Gone => Awaited::Gone,
+            });
         if self.events() {
-            // The reply, DEVICE_DELETED, says that nobody has it open.
-            self.ports[at] = chardev.with_late(Late::Nothing);
+            // The reply, DEVICE_DELETED, says that nobody has it open. A notice that waits comes all the same.
+            self.ports[at] = chardev;
         } else {
             self.ports[at] =
                 chardev.with_held(port.held()).with_management_told(port.management_told());
@@ -179,6 +186,7 @@ impl Machine<'_> {
         port.set_backend_open(false);
         port.set_frontend_open(false);
         port.set_host_connected(false);
+        port.set_awaited(Awaited::No);
         port.set_attached(saved.plugged() && !self.rules.detached_while_stopped);
         if self.rules.device_is_client && saved.plugged() {
             // Init, or reset, has opened the client before the stream is read.
@@ -187,7 +195,8 @@ impl Machine<'_> {
         }
         if on {
             self.book(at, Event::TransportUp);
-            let heard = self.ports[at].plugged() && self.ports[at].attached();
+            let heard = self.ports[at].plugged()
+                && (self.ports[at].attached() || self.connects_by_itself(saved.kind()));
             self.ports[at].set_host_connected(heard);
         }
         self.load_port(at, saved);
@@ -213,6 +222,7 @@ impl Machine<'_> {
             Load::Flag => {}
             Load::FirstRun => {
                 self.ports[at].set_host_connected_at_source(saved.host_connected());
+                self.ports[at].set_awaited(Awaited::Here);
                 return;
             }
         }
@@ -231,7 +241,12 @@ impl Machine<'_> {
         self.each(|machine, at| {
             let port = machine.ports[at];
             machine.ports[at].set_host_connected_at_source(false);
-            if port.plugged() {
+            machine.ports[at].set_awaited(Awaited::No);
+            if port.awaited() == Awaited::Gone {
+                // `virtio_serial_post_load_timer_cb` goes through pointers; nobody has taken this one out
+                // when the port was unplugged.
+                machine.bus.set_dead(true);
+            } else if port.awaited() == Awaited::Here {
                 if port.host_connected() != port.host_connected_at_source() {
                     machine.tell_guest(at, port.host_connected());
                 }
@@ -251,6 +266,7 @@ impl Machine<'_> {
         self.each(Self::reset_port);
         self.bus = bus.with_running(false).with_post_load(self.rules.load == Load::FirstRun);
         self.each(|machine, at| {
+            machine.ports[at].set_awaited(Awaited::No);
             if saved[at].plugged() {
                 let open = saved[at].guest_connected()
                     || machine.rules.device_is_client && machine.ports[at].guest_connected();

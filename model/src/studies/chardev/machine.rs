@@ -44,6 +44,7 @@ impl<'a> Machine<'a> {
     /// The guard and the effect of `action`.
     #[inline]
     pub(super) fn act(&mut self, action: Action) -> Result<(), Blocked> {
+        self.is_alive()?;
         match action.port() {
             Some(port) => self.act_at(port, action)?,
             None => self.act_on_all(action)?,
@@ -54,6 +55,7 @@ impl<'a> Machine<'a> {
 
     /// The same where the action's port is the machine's only one.
     pub(super) fn act_at_first(&mut self, action: Action) -> Result<(), Blocked> {
+        self.is_alive()?;
         match action.port() {
             Some(_) => self.act_at(0, action)?,
             None => self.act_on_all(action)?,
@@ -68,11 +70,17 @@ impl<'a> Machine<'a> {
         if self.believes() {
             self.settle();
         }
+        if self.bus.dead() {
+            State { ports: self.ports, bus: self.bus } = State::dead();
+            self.outcome = Outcome::died();
+        }
     }
 
     #[inline]
     fn act_on_all(&mut self, action: Action) -> Result<(), Blocked> {
         match action {
+            // Of a machine that is stopped already nobody hears.
+            Action::Stop if !self.bus.running() => {}
             Action::Stop => self.stop(),
             Action::Cont => self.cont(),
             Action::SystemReset => self.reset_guest(),
@@ -119,7 +127,7 @@ impl<'a> Machine<'a> {
         match action {
             Action::Query { .. } => {
                 self.outcome.reply = Reply::Chardev {
-                    connected: port.backend_open(),
+                    connected: port.shown_connected(self.rules),
                     frontend_open: port.plugged() && port.frontend_open(),
                 };
             }
@@ -253,6 +261,10 @@ impl<'a> Machine<'a> {
     #[inline]
     pub(super) fn each(&mut self, what: impl Fn(&mut Self, usize)) {
         (0..self.ports_len).for_each(|at| what(self, at));
+    }
+
+    fn is_alive(&self) -> Result<(), Blocked> {
+        enabled(!self.bus.dead(), "QEMU has crashed")
     }
 
     fn can_run_guest(&self) -> Result<(), Blocked> {

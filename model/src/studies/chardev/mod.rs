@@ -203,6 +203,7 @@ impl study::Study for Study {
             "the guest receives",
             "the host receives",
             "a byte is stored",
+            "QEMU crashes",
         ]
     }
 
@@ -213,6 +214,7 @@ impl study::Study for Study {
             Reply::DuplicateDevice => 1 << 1,
             Reply::HotswapNotSupported => 1 << 2,
             Reply::Nothing => 1 << 3,
+            Reply::Died => 1 << 12,
         };
         let seen = |at: usize| {
             let seen = outcome.seen(at);
@@ -234,6 +236,9 @@ impl study::Study for Study {
     }
 
     fn view(&self, state: &State) -> View {
+        if state.bus.dead() {
+            return vec![("running".to_owned(), "no, QEMU has crashed".to_owned())];
+        }
         let yes = |flag: bool| if flag { "yes" } else { "no" }.to_owned();
         let mut view = vec![
             ("running".to_owned(), yes(state.bus.running())),
@@ -244,7 +249,7 @@ impl study::Study for Study {
                 |what: &str, value: String| view.push((format!("port{at} {what}"), value));
             add("backend", crate::words::words(&port.kind()));
             add("plugged", yes(port.plugged()));
-            add("connected", yes(port.backend_open()));
+            add("connected", yes(port.shown_connected(&self.rules)));
             add("frontend-open", yes(port.plugged() && port.frontend_open()));
             add("label by the facts", format!("{:?}", port.fact()));
             add("label by the book", format!("{:?}", port.book()));

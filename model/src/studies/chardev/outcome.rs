@@ -20,6 +20,11 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// All that is seen of a QEMU that crashes.
+    pub fn died() -> Self {
+        Outcome { reply: Reply::Died, ..Outcome::default() }
+    }
+
     /// What is seen at a port.
     #[inline]
     pub fn seen(&self, port: usize) -> &Seen {
@@ -56,6 +61,8 @@ pub enum Reply {
     HotswapNotSupported,
     /// Nothing there to read.
     Nothing,
+    /// None, nor ever again: QEMU has crashed.
+    Died,
     /// What `query-chardev` says.
     Chardev {
         /// The file name does not begin with `disconnected:`.

@@ -87,6 +87,10 @@ impl<'a> Product<'a> {
                 next.ports[at] = cells[at][number].port;
                 *outcome.seen_mut(at) = seen[at][number].1;
             }
+            // The one thing that a port does to the others.
+            if (0..PORTS).any(|at| cells[at][number].bus.dead()) {
+                (next, outcome) = (State::dead(), Outcome::died());
+            }
             step(number, &outcome, next);
         }
     }

@@ -13,11 +13,14 @@ const LAW: &str =
     "the first law: a disruption that users should not notice changes nothing they observe";
 const STREAM: &str = "a character device is a stream: virtio 1.2, section 5.3";
 
+const ALIVE: &str = "whoever may ask for something must not be able to end the machine with it";
+
 /// Every property, in the order of the matrix.
 pub(super) fn properties() -> Vec<Property<Chardevs>> {
     use Law::*;
     let property = |name, source, law| Property { name, source, law };
     vec![
+        property("QEMU survives what is asked of it", ALIVE, Always(survives)),
         property("every backend starts in the same state", THREAD, Always(same_start)),
         property("the label agrees with the port's flags", THREAD, Always(labels_agree)),
         property("the guest knows whether its host is connected", THREAD, Always(guest_knows)),
@@ -68,7 +71,7 @@ pub(super) fn properties() -> Vec<Property<Chardevs>> {
             "every port can come to rest with both ends connected",
             THREAD,
             AlwaysPossible {
-                from: |_, _| true,
+                from: |_, s| !s.bus.dead(),
                 goal: |study, s| s.bus.running() && study.ports(s).all(is_quiet),
             },
         ),
@@ -116,6 +119,10 @@ fn each(study: &Chardevs, s: &State, judge: impl Fn(Port) -> Judgement) -> Judge
     study.ports(s).map(judge).fold(Judgement::NotAsked, Judgement::and)
 }
 
+fn survives(_: &Chardevs, s: &State) -> Judgement {
+    Judgement::when(true, !s.bus.dead())
+}
+
 fn same_start(study: &Chardevs, s: &State) -> Judgement {
     let asked = !s.bus.launched() && study.is_initial(s);
     Judgement::when(asked, !asked || study.same_start())
@@ -150,7 +157,9 @@ fn management_knows(study: &Chardevs, s: &State) -> Judgement {
 
 fn management_sees(study: &Chardevs, s: &State) -> Judgement {
     let rest = at_rest(study, s);
-    each(study, s, |port| Judgement::when(rest, port.backend_open() == port.is_connected()))
+    each(study, s, |port| {
+        Judgement::when(rest, port.shown_connected(study.rules()) == port.is_connected())
+    })
 }
 
 fn alternate(told: bool, notices: Edges) -> Judgement {
@@ -166,6 +175,10 @@ fn each_step(
     (before, outcome, after): (&State, &Outcome, &State),
     judge: impl Fn(usize, Port, &super::outcome::Seen, Port) -> Judgement,
 ) -> Judgement {
+    // What a crash does to everything else is not asked again.
+    if after.bus.dead() {
+        return Judgement::NotAsked;
+    }
     (0..study.ports_len())
         .map(|at| judge(at, before.ports[at], outcome.seen(at), after.ports[at]))
         .fold(Judgement::NotAsked, Judgement::and)
@@ -342,7 +355,8 @@ fn destination_answers_alike(
 ) -> Judgement {
     let Action::Migrate { host, run: false } = action else { return Judgement::NotAsked };
     each_step(study, (before, outcome, after), |_, before, _, after| {
-        let reconnected = !before.kind().has_host() || after.backend_open() == host;
+        let shown = after.shown_connected(study.rules());
+        let reconnected = !before.kind().has_host() || shown == host;
         let same = before.frontend_open() == after.frontend_open();
         Judgement::when(before.plugged(), same && reconnected)
     })

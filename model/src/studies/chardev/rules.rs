@@ -27,6 +27,8 @@ pub struct Rules {
     pub detached_while_stopped: bool,
     /// `VSERPORT_CHANGE` at most once a second (`monitor/monitor.c`).
     pub rate_limit: bool,
+    /// What `query-chardev` tells of the host.
+    pub query: Query,
     /// The labels, by the facts, in which the design lets the guest's bytes reach the transport.
     pub write_in: &'static [Label],
     /// The labels in which it takes bytes from the transport for the guest.
@@ -72,6 +74,16 @@ pub enum Reset {
     Reopens,
 }
 
+/// What `query-chardev` tells of the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Query {
+    /// The book.
+    Book,
+    /// The book for sockets, whose file name says `disconnected:`. Nothing for others: their file name is
+    /// always the same (`chardev/char.c`, `chardev_new`).
+    Sockets,
+}
+
 /// What loading says about the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Load {
@@ -98,6 +110,7 @@ const QEMU_2011: Rules = Rules {
     load: Load::Silent,
     detached_while_stopped: false,
     rate_limit: false,
+    query: Query::Sockets,
     write_in: &[Label::A, Label::C],
     read_in: &[Label::A],
 };
@@ -108,6 +121,7 @@ const LIGUORI: Rules = Rules {
     device_is_client: true,
     reset: Reset::Reopens,
     load: Load::InLoad,
+    query: Query::Book,
     write_in: &[Label::A, Label::D],
     read_in: &[Label::A, Label::C],
     ..QEMU_2011
@@ -222,6 +236,7 @@ pub const DESIGNS: &[(Design, Rules)] = &[
             load: Load::Settled,
             detached_while_stopped: false,
             rate_limit: false,
+            query: Query::Book,
             write_in: &[Label::A, Label::C],
             read_in: &[Label::A, Label::D],
         },

@@ -3,6 +3,8 @@
 use bitfield_struct::bitfield;
 use serde::{Deserialize, Serialize};
 
+use super::rules::{Query, Rules};
+
 /// Elements that a transport takes before it is full, and that a host leaves unread at most.
 pub const TRANSPORT_MAX: u8 = 1;
 /// Ports that one machine can have in this study.
@@ -182,8 +184,35 @@ pub struct Port {
     pub posted: bool,
     /// `PORT_ADD` is in the guest's control queue.
     pub added: bool,
+    /// What the last part of a load will find of it.
     #[bits(2)]
-    _spare: u8,
+    pub awaited: Awaited,
+}
+
+/// What QEMU's post-load timer, which keeps a pointer to every port that was loaded, will find of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Awaited {
+    /// It was not loaded, or the timer has run.
+    No,
+    /// The port.
+    Here,
+    /// Freed memory: the port was unplugged in between.
+    Gone,
+}
+
+impl Awaited {
+    const fn from_bits(bits: u8) -> Self {
+        match bits {
+            0 => Awaited::No,
+            1 => Awaited::Here,
+            _ => Awaited::Gone,
+        }
+    }
+
+    const fn into_bits(self) -> u8 {
+        self as u8
+    }
 }
 
 /// A notice held back by the rate limit.
@@ -217,6 +246,13 @@ impl Port {
     #[inline]
     pub fn is_connected(self) -> bool {
         self.peer() != Peer::Gone
+    }
+
+    /// What `query-chardev` says of the host.
+    #[inline]
+    pub(super) fn shown_connected(self, rules: &Rules) -> bool {
+        let told = rules.query == Query::Book || matches!(self.kind(), Kind::Server | Kind::Client);
+        !told || self.backend_open()
     }
 
     /// What is the case, by the thread's letters.
@@ -258,8 +294,17 @@ pub struct Bus {
     pub control: bool,
     /// The migration stream was read, and its last part waits until the machine runs.
     pub post_load: bool,
-    #[bits(3)]
+    /// QEMU has crashed, and the study ends with it.
+    pub dead: bool,
+    #[bits(2)]
     _spare: u8,
+}
+
+impl State {
+    /// QEMU has crashed.
+    pub(super) fn dead() -> Self {
+        State { ports: [Port::new(); PORTS_MAX], bus: Bus::new().with_dead(true) }
+    }
 }
 
 /// Everything that the study remembers.

@@ -107,7 +107,7 @@ pub enum Reply {
 pub enum Why {
     /// The daemon: the root controller must not have an alias of the user's.
     UserAliasForbidden,
-    /// The daemon: this QEMU is older than it supports.
+    /// The daemon, or QEMU about what the daemon says: they are too far apart in age.
     QemuTooOld,
     /// The daemon: the bus takes no devices while the guest runs.
     NotHotpluggable,

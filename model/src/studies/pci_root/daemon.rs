@@ -32,9 +32,6 @@ impl Rules {
     fn objects_to(&self, config: &Config, binary: Qemu) -> Option<Why> {
         let machine = config.machine;
         let pci = matches!(machine.kind(), Kind::PciRoot | Kind::HostBridge);
-        if self.needs_new_qemu && binary == Qemu::BeforeMultibus {
-            return Some(Why::QemuTooOld);
-        }
         let forbidden = match self.user_alias {
             UserAlias::Forbidden => pci,
             UserAlias::ForbiddenOnOld => pci && !self.multibus(machine, Some(binary)),
@@ -62,6 +59,9 @@ impl Rules {
     ) -> Result<(Guest, Option<Name>), Outcome> {
         if let Some(why) = self.objects_to(config, binary) {
             return Err(Outcome::refused(why));
+        }
+        if self.needs_new_qemu && binary == Qemu::BeforeMultibus {
+            return Err(Outcome::refused(Why::QemuTooOld));
         }
         let machine = config.machine;
         let alias = match (config.user_alias, machine.kind()) {

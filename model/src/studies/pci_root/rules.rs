@@ -28,7 +28,7 @@ pub struct Rules {
     pub translates_esp: bool,
     /// What a restarted daemon knows of QEMU.
     pub after_restart: AfterRestart,
-    /// A QEMU from before multi-bus is not supported any more.
+    /// No guest is started with a QEMU from before multi-bus; one that runs is adopted.
     pub needs_new_qemu: bool,
 }
 
@@ -54,7 +54,7 @@ pub enum NameFrom {
     Alias,
     /// It is always computed.
     Computed,
-    /// QEMU is asked which bus it has; at the start, when it cannot be asked, the version says.
+    /// QEMU is asked which bus it has.
     Asked,
 }
 
@@ -254,13 +254,13 @@ pub const DESIGNS: [(Design, Rules); 11] = [
             user_alias: UserAlias::Translated,
             name: NameFrom::Asked,
             arch_from_definition: true,
-            ppc_is_new: false,
+            ppc_is_new: true,
             unknown_is_new: true,
             s390_has_several: true,
             translates_host_bridge: true,
             translates_esp: true,
             after_restart: AfterRestart::Flags,
-            needs_new_qemu: false,
+            needs_new_qemu: true,
         },
     ),
 ];

@@ -13,13 +13,17 @@ fn bit(slot: u8) -> u8 {
     if slot < SLOTS { 1 << slot } else { 0 }
 }
 
-/// The bus for devices that come without an address. Texts keep the addresses that they have, so a
-/// guest that moves between daemons with and without root ports needs no second bus here.
-fn auto_bus(generation: Generation, machine: Machine) -> Bus {
+/// The bus of the network cards: a conventional one, as `rtl8139`, libvirt's default, wants.
+fn bus_of_cards(machine: Machine) -> Bus {
+    if machine == Machine::Q35 { Bus::Bridge } else { Bus::Root }
+}
+
+/// The bus for a controller without an address: only xHCI is a PCIe device, and has a port to itself.
+fn bus_of_controller(generation: Generation, machine: Machine, model: Option<Model>) -> Bus {
+    let xhci = matches!(model, Some(Model::NecXhci | Model::QemuXhci));
     match machine {
-        Machine::Q35 if generation.has_root_ports() => Bus::Ports,
-        Machine::Q35 => Bus::Bridge,
-        _ => Bus::Root,
+        Machine::Q35 if xhci && generation.has_root_ports() => Bus::Ports,
+        _ => bus_of_cards(machine),
     }
 }
 
@@ -36,10 +40,10 @@ fn reserved(generation: Generation, machine: Machine) -> u8 {
     bit(0) | root
 }
 
-/// Slots in use by the definition.
-fn used(definition: &Definition) -> u8 {
-    let usb = definition.usb.and_then(|usb| usb.place);
-    definition.cards | usb.filter(|place| place.slot < SLOTS).map_or(0, |place| bit(place.slot))
+/// Slots in use on the bus of the network cards.
+fn used(definition: &Definition, bus: Bus) -> u8 {
+    let usb = definition.usb.and_then(|usb| usb.place).filter(|place| place.bus == bus);
+    definition.cards | usb.map_or(0, |place| bit(place.slot))
 }
 
 fn lowest_free(taken: u8) -> Result<u8, Refusal> {
@@ -77,11 +81,21 @@ pub(super) fn assign(
             Some(_) => return Err(Refusal::NotThePlaceOfPiix3),
         },
         (_, Some(place)) => Some(place),
-        (Some(Model::Ich9), None) => Some(Place::ICH9),
-        (_, None) => {
-            let bus = auto_bus(generation, machine);
-            let slot = lowest_free(reserved(generation, machine) | definition.cards)?;
-            Some(Place { bus, slot, function: 0 })
+        (Some(Model::Ich9), None)
+            if machine == Machine::Q35 && generation.prefers_slots_for_ich9() =>
+        {
+            Some(Place::ICH9)
+        }
+        (model, None) => {
+            let bus = bus_of_controller(generation, machine, model);
+            let cards = match bus == bus_of_cards(machine) {
+                true => definition.cards,
+                false => 0,
+            };
+            let slot = lowest_free(reserved(generation, machine) | cards)?;
+            // The master of the set is function 7.
+            let function = if model == Some(Model::Ich9) { 7 } else { 0 };
+            Some(Place { bus, slot, function })
         }
     };
     definition.usb = Some(Controller { place, ..usb });
@@ -101,7 +115,8 @@ pub(super) fn plug(
     definition: &Definition,
     last: u8,
 ) -> Result<u8, Refusal> {
-    let taken = used(definition) | reserved(generation, machine);
+    let bus = bus_of_cards(machine);
+    let taken = used(definition, bus) | reserved(generation, machine);
     let after = match generation.fit() {
         Fit::First => 0,
         Fit::Next => last,

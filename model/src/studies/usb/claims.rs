@@ -217,6 +217,18 @@ pub const CLAIMS: &[Claim] = &[
     },
     Claim {
         speaker: TOMKO,
+        says: "What [A] leaves out, its destination may add again.",
+        argument: "The parser adds a controller where there is none.",
+        cases: || {
+            migrations(
+                |cell| open_on_ppc64(cell) && is_a(cell.source) && cell.destination >= Y2,
+                |cell| matches!(cell.destination, A0 | A1 | A2 | A3 | B | C),
+                |row| row.after.is_none_or(|after| after.is_some()),
+            )
+        },
+    },
+    Claim {
+        speaker: TOMKO,
         says: "[B] starts an OHCI device of its own.",
         argument: "8156493d. The device is called pci-ohci; the thread's name, pci-usb-ohci, is not one.",
         cases: || {
@@ -400,6 +412,50 @@ pub const CLAIMS: &[Claim] = &[
     },
     Claim {
         speaker: TOMKO,
+        says: "Of the two, [B] has the higher chance of working.",
+        argument: "Said of a receiver that must choose between what [A] and what [B] would have.",
+        cases: || {
+            [C, D, DPrime, DPrime5, E, F, N]
+                .into_iter()
+                .flat_map(|receiver| {
+                    [Machine::Pseries25, Machine::Pseries26].map(|machine| (receiver, machine))
+                })
+                .flat_map(|(receiver, machine)| {
+                    TWO_BUILDS.iter().map(move |&build| (receiver, machine, build))
+                })
+                .map(|(receiver, machine, build)| {
+                    let kept = |source: Generation| {
+                        migrations(
+                            |cell| {
+                                open_on_ppc64(cell)
+                                    && cell.machine == machine
+                                    && cell.build == build
+                                    && between(cell, source, receiver)
+                            },
+                            always,
+                            same,
+                        )
+                        .iter()
+                        .filter(|case| case.holds)
+                        .count()
+                    };
+                    let (a, b) = ([A0, A1, A2, A3].map(kept), kept(B));
+                    Case {
+                        meant: build == Build::NoUhci,
+                        holds: a.iter().all(|a| *a < b),
+                        trace: format!(
+                            "{}, QEMU {}, to {}: kept from A0, A1, A2, A3 {a:?} times, from B {b}",
+                            machine.name(),
+                            crate::words::words(&build),
+                            receiver.name(),
+                        ),
+                    }
+                })
+                .collect()
+        },
+    },
+    Claim {
+        speaker: TOMKO,
         says: "With [D], migration from [B] and [C] works, and back.",
         argument: "A model that arrives unset becomes OHCI, which is what those have.",
         cases: || {
@@ -411,6 +467,24 @@ pub const CLAIMS: &[Claim] = &[
                 |cell| matches!(cell.history, History::Fresh | History::Loaded),
                 same,
             )
+        },
+    },
+    Claim {
+        speaker: TOMKO,
+        says: "With [D], no unset model is sent back to [B] or [C].",
+        argument: "It has been filled when the text was parsed.",
+        cases: || {
+            let extent = Extent { builds: &Build::ALL, upgraded: false };
+            matrix::cells(extent)
+                .filter(|cell| open_on_ppc64(cell) && cell.source == D && to_itself(cell))
+                .map(|cell| cell.row())
+                .filter(|row| !matches!(row.ending, Ending::NoGuest(_)))
+                .map(|row| Case {
+                    meant: row.cell.build != Build::Bare,
+                    holds: row.text.as_deref().is_some_and(|text| !text.starts_with("unset")),
+                    trace: trace(&row),
+                })
+                .collect()
         },
     },
     Claim {
@@ -481,6 +555,25 @@ pub const CLAIMS: &[Claim] = &[
     },
     Claim {
         speaker: TOMKO,
+        says: "With a QEMU that does not know PIIX3 by name, the model stays unset.",
+        argument: "The patch looks at what QEMU offers.",
+        cases: || {
+            migrations(
+                |cell| {
+                    cell.machine == Machine::I440fx
+                        && left_open(cell)
+                        && cell.build == Build::NoUhci
+                        && cell.source == D
+                        && to_itself(cell)
+                },
+                always,
+                // Unset on i440fx, it is not sent; a model would be.
+                sends_nothing,
+            )
+        },
+    },
+    Claim {
+        speaker: TOMKO,
         says: "The patch breaks migration to a libvirt without USB controllers.",
         argument: "A filled model is not dropped any more, and the ancient parser does not know it.",
         cases: || {
@@ -488,6 +581,23 @@ pub const CLAIMS: &[Claim] = &[
                 |cell| cell.machine == Machine::I440fx && left_open(cell) && between(cell, D, Z),
                 |cell| cell.build == Build::Upstream,
                 |row| matches!(row.ending, Ending::Refused(Refusal::UnknownController)),
+            )
+        },
+    },
+    Claim {
+        speaker: TOMKO,
+        says: "A controller that is always sent makes an old destination fail; left out, it works there.",
+        argument: "The parser does not know the element, and `-usb` is emitted without it (409b5f549).",
+        cases: || {
+            migrations(
+                |cell| {
+                    cell.machine == Machine::I440fx
+                        && left_open(cell)
+                        && (Y2..=C).contains(&cell.source)
+                        && cell.destination == Z
+                },
+                always,
+                |row| same(row) == (row.cell.source >= A0),
             )
         },
     },
@@ -501,8 +611,9 @@ pub const CLAIMS: &[Claim] = &[
                 always,
                 |row| {
                     // q35 without anything has a set, or nothing at all to send.
-                    let open = left_open(&row.cell) && row.cell.machine == Machine::I440fx;
-                    sends_nothing(row) == (open || row.before == Some(None))
+                    let nothing = row.before == Some(None);
+                    let open = row.cell.machine == Machine::I440fx || nothing;
+                    sends_nothing(row) == (left_open(&row.cell) && open)
                 },
             )
         },
@@ -546,7 +657,7 @@ pub const CLAIMS: &[Claim] = &[
         says: "The ABI stability check stays happy with the wider rule.",
         argument: "What is dropped comes back when the copy is parsed. (The check never compares two hosts.)",
         cases: || {
-            [DPrime, DPrime5, N]
+            [DPrime, DPrime5, E, F, N]
                 .into_iter()
                 .flat_map(|generation| matrix::ASKED.map(|asked| (generation, asked)))
                 .filter_map(|(generation, asked)| {
@@ -554,14 +665,21 @@ pub const CLAIMS: &[Claim] = &[
                     let host = Host { generation, machine, build: Build::Upstream };
                     let guest = host.define(asked).and_then(|config| host.start(config)).ok()?;
                     let copy = host.load(host.migratable(&guest).definition);
+                    let said = |usb: Option<Controller>| {
+                        usb.map_or_else(|| "absent".to_owned(), |usb| usb.to_string())
+                    };
                     Some(Case {
                         meant: true,
                         holds: copy == Ok(guest.live),
                         trace: format!(
-                            "{} {}: the migratable copy of {:?}, parsed, is {copy:?}",
+                            "{} {}: the migratable copy of {}, parsed, is {}",
                             generation.name(),
                             crate::words::words(&asked),
-                            guest.live.usb
+                            said(guest.live.usb),
+                            copy.map_or_else(
+                                |refusal| crate::words::words(&refusal),
+                                |copy| said(copy.usb)
+                            ),
                         ),
                     })
                 })
@@ -608,7 +726,7 @@ pub const CLAIMS: &[Claim] = &[
         says: "On x86 nobody needs `-usb` with a QEMU of this decade.",
         argument: "piix3-usb-uhci has had its name since 0.13.",
         cases: || {
-            [DPrime, DPrime5, N]
+            [DPrime, DPrime5, E, F, N]
                 .into_iter()
                 .flat_map(|generation| {
                     [Machine::I440fx, Machine::Q35]
@@ -645,7 +763,7 @@ pub const CLAIMS: &[Claim] = &[
         says: "The command line must not refuse an unset model yet.",
         argument: "Parsing does not choose one in every case.",
         cases: || {
-            [DPrime, DPrime5, N]
+            [DPrime, DPrime5, E, F, N]
                 .into_iter()
                 .map(|generation| {
                     let machine = Machine::I440fx;

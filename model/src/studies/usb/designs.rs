@@ -20,7 +20,7 @@ const fn shipped(
 }
 
 /// Every design with its generation.
-pub(super) const DESIGNS: [(Design, Generation); 14] = [
+pub(super) const DESIGNS: [(Design, Generation); 16] = [
     shipped(
         Z,
         "ancient",
@@ -102,11 +102,25 @@ pub(super) const DESIGNS: [(Design, Generation); 14] = [
         "libvirt d8bd83766",
     ),
     shipped(
+        E,
+        "e",
+        ("3.3.0", "3.5.0"),
+        "on ppc64 new defaults where a domain is defined, pci-ohci where it is read",
+        "libvirt 90acbc76e, 568887a32",
+    ),
+    shipped(
+        F,
+        "f",
+        ("3.6.0", "4.0.0"),
+        "as e, and hotplug takes the first slot",
+        "libvirt 2bd0658d7",
+    ),
+    shipped(
         N,
         "libvirt-9.0",
         ("9.0.0", "9.0.0"),
-        "new defaults where a domain is defined, old ones where it is read",
-        "libvirt 90acbc76e, `qemuDomainControllerDefPostParse`",
+        "as f, and q35 prefers qemu-xhci",
+        "`qemuDomainDefAddDefaultDevices`, `qemuDomainControllerDefPostParse`",
     ),
     (
         Design {
@@ -128,6 +142,8 @@ pub(super) struct Bounds {
     pub(super) older: &'static [Generation],
     /// What a user may write.
     pub(super) asked: &'static [Asked],
+    /// Network cards at most.
+    pub(super) cards_max: u32,
 }
 
 const fn scope(
@@ -137,13 +153,25 @@ const fn scope(
     build: Build,
     older: &'static [Generation],
     asked: &'static [Asked],
-    role: Role,
 ) -> (Scope, Bounds) {
-    (Scope { name, summary, role }, Bounds { machine, build, older, asked })
+    let role = Role::Check;
+    (Scope { name, summary, role }, Bounds { machine, build, older, asked, cards_max: 2 })
+}
+
+/// Few enough steps for every one to be taken on the implementation.
+const fn small(
+    name: &'static str,
+    summary: &'static str,
+    machine: Machine,
+    older: &'static [Generation],
+) -> (Scope, Bounds) {
+    let (role, build) = (Role::CheckAndReplay, Build::Upstream);
+    let asked = &[Asked::Absent, Asked::Unset];
+    (Scope { name, summary, role }, Bounds { machine, build, older, asked, cards_max: 1 })
 }
 
 /// Every scope with its bounds; the first is the default.
-pub(super) const SCOPES: [(Scope, Bounds); 4] = [
+pub(super) const SCOPES: [(Scope, Bounds); 8] = [
     scope(
         "pseries-2.5",
         "ppc64, an upstream QEMU whose built-in controller is OHCI",
@@ -151,7 +179,6 @@ pub(super) const SCOPES: [(Scope, Bounds); 4] = [
         Build::Upstream,
         &[Y2, A1, A2, B, C, DPrime, N],
         &[Asked::Absent, Asked::Unset, Asked::Model(Model::PciOhci)],
-        Role::Check,
     ),
     scope(
         "pseries-2.6",
@@ -160,7 +187,6 @@ pub(super) const SCOPES: [(Scope, Bounds); 4] = [
         Build::NoUhci,
         &[A2, A3, B, C, DPrime, N],
         &[Asked::Absent, Asked::Unset, Asked::Model(Model::NecXhci)],
-        Role::Check,
     ),
     scope(
         "i440fx",
@@ -169,7 +195,6 @@ pub(super) const SCOPES: [(Scope, Bounds); 4] = [
         Build::Upstream,
         &[Z, Y, Y2, A0, C, D, N],
         &[Asked::Absent, Asked::Unset, Asked::Model(Model::NecXhci)],
-        Role::CheckAndReplay,
     ),
     scope(
         "q35",
@@ -178,6 +203,19 @@ pub(super) const SCOPES: [(Scope, Bounds); 4] = [
         Build::Upstream,
         &[A3, B, C, DPrime, DPrime5, N],
         &[Asked::Absent, Asked::Unset, Asked::Model(Model::NecXhci)],
-        Role::Check,
     ),
+    small(
+        "pseries-2.5-small",
+        "as pseries-2.5, one card, two older libvirts",
+        Machine::Pseries25,
+        &[A2, B],
+    ),
+    small(
+        "pseries-2.6-small",
+        "as pseries-2.6 with an upstream QEMU, one card, two older libvirts",
+        Machine::Pseries26,
+        &[A2, N],
+    ),
+    small("i440fx-small", "as i440fx, one card, two older libvirts", Machine::I440fx, &[Z, N]),
+    small("q35-small", "as q35, one card, two older libvirts", Machine::Q35, &[A2, N]),
 ];

@@ -33,7 +33,12 @@ pub enum Generation {
     /// The same, and q35 prefers nec-xhci (d8bd83766).
     #[serde(rename = "D'5")]
     DPrime5,
-    /// libvirt 9.0.0: new defaults where a domain is defined (`VIR_DOMAIN_DEF_PARSE_ABI_UPDATE`).
+    /// New defaults on ppc64 where a domain is defined, `VIR_DOMAIN_DEF_PARSE_ABI_UPDATE` (90acbc76e,
+    /// 568887a32).
+    E,
+    /// The same, and the slot search becomes first fit (2bd0658d7).
+    F,
+    /// libvirt 9.0.0: the same, and q35 prefers qemu-xhci.
     N,
     /// This project's.
     #[serde(rename = "ours")]
@@ -66,7 +71,8 @@ pub enum Dropped {
 
 impl Generation {
     /// From the oldest to the newest.
-    pub const ALL: [Generation; 14] = [Z, Y, Y2, A0, A1, A2, A3, B, C, D, DPrime, DPrime5, N, Ours];
+    pub const ALL: [Generation; 16] =
+        [Z, Y, Y2, A0, A1, A2, A3, B, C, D, DPrime, DPrime5, E, F, N, Ours];
 
     /// The name in the matrix.
     pub fn name(self) -> &'static str {
@@ -83,6 +89,8 @@ impl Generation {
             D => "D",
             DPrime => "D'",
             DPrime5 => "D'5",
+            E => "E",
+            F => "F",
             N => "N",
             Ours => "ours",
         }
@@ -103,6 +111,8 @@ impl Generation {
             D => "none: one commit",
             DPrime => "2.2.0 to 2.4.0",
             DPrime5 => "2.5.0 to 3.2.0",
+            E => "3.3.0 to 3.5.0",
+            F => "3.6.0 to 4.0.0",
             N => "9.0.0",
             Ours => "statusquo-vmm",
         }
@@ -127,7 +137,7 @@ impl Generation {
         match model {
             Model::Piix3Uhci | Model::PciOhci | Model::Ich9 => self >= Y,
             Model::NecXhci | Model::None => self >= A1,
-            Model::QemuXhci => self >= N,
+            Model::QemuXhci => self >= E,
         }
     }
 
@@ -152,7 +162,7 @@ impl Generation {
         let first = |models: &[Model]| models.iter().copied().find(|model| build.has(*model));
         match machine.is_pseries() {
             _ if self < D => None,
-            true if self >= N && update => {
+            true if self >= E && update => {
                 first(&[Model::QemuXhci, Model::NecXhci, Model::PciOhci])
             }
             true => first(&[Model::PciOhci]),
@@ -167,7 +177,7 @@ impl Generation {
         let uhci = piix3.then_some(Model::Piix3Uhci);
         match self {
             Z => None,
-            D | DPrime | DPrime5 | N | Ours => None,
+            D | DPrime | DPrime5 | E | F | N | Ours => None,
             _ if !machine.is_pseries() => uhci,
             Y | Y2 | A0 => uhci,
             A1 => (piix3 && ohci).then_some(Model::PciOhci),
@@ -183,7 +193,7 @@ impl Generation {
             Z | Y | Y2 => Dropped::Nothing,
             A0 | A1 | A2 | A3 | B => Dropped::Unset,
             C | D => Dropped::UnsetOnI440fx,
-            DPrime | DPrime5 | N | Ours => Dropped::Piix3OnI440fx,
+            DPrime | DPrime5 | E | F | N | Ours => Dropped::Piix3OnI440fx,
         }
     }
 
@@ -199,11 +209,29 @@ impl Generation {
 
     /// How a hotplugged device is given a slot.
     pub fn fit(self) -> Fit {
-        if self >= N { Fit::First } else { Fit::Next }
+        if self >= F { Fit::First } else { Fit::Next }
     }
 
-    /// The q35 bus that takes devices without an address.
+    /// Are PCIe devices of q35 given root ports (2.5.0)? Before, everything goes to one conventional bus.
     pub fn has_root_ports(self) -> bool {
-        self >= N
+        self >= DPrime5
+    }
+
+    /// Does the ich9 set of q35 prefer slot 0x1d (163338ec2)?
+    pub fn prefers_slots_for_ich9(self) -> bool {
+        self >= B
+    }
+
+    /// Does the command line itself choose PIIX3 for a controller that is left open, and refuse where QEMU
+    /// has none? From \[D\] on the parser chooses, and what it leaves open is an error of its own.
+    pub fn command_line_chooses(self) -> bool {
+        self < D
+    }
+
+    /// Does the address of a controller that arrives without one come from the allocator that later serves
+    /// hotplug? Until 1.3.5 addresses were assigned when the process starts (5d7314bbc), since then in
+    /// post-parse, with an allocator of its own.
+    pub fn arrival_moves_the_pointer(self) -> bool {
+        self < C && self.fit() == Fit::Next
     }
 }

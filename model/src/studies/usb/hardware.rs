@@ -62,7 +62,8 @@ pub enum Build {
     Upstream,
     /// As upstream before 2.10: no qemu-xhci.
     NoQemuXhci,
-    /// Built without UHCI: neither piix3-usb-uhci nor the ich9 set.
+    /// Neither piix3-usb-uhci nor the ich9 set can be named: a ppc64 QEMU built without UHCI, or an x86 one
+    /// before 0.13, whose `-usb` has PIIX3 under a name with blanks.
     NoUhci,
     /// No USB controller can be asked for by `-device`.
     Bare,
@@ -124,7 +125,7 @@ pub enum Bus {
     Root,
     /// q35: the conventional bus that takes what can be plugged.
     Bridge,
-    /// q35: one root port per device; the slot counts the ports.
+    /// q35: a root port; the slot counts those for devices without an address.
     Ports,
 }
 

@@ -7,7 +7,7 @@ use super::{
     addresses,
     definition::{Asked, Controller, Definition, Refusal, Text},
     generation::{Dropped, Fit, Generation},
-    hardware::{self, Build, Device, Hardware, Loaded, Machine, Model},
+    hardware::{self, Build, Device, Hardware, Loaded, Machine, Model, Place},
 };
 
 /// A daemon with its QEMU.
@@ -160,7 +160,11 @@ impl Host {
             Some(model) => model,
             None => match generation.device_for_unset(machine, build) {
                 Some(model) => model,
-                None => return machine.built_in().map(Some).ok_or(Refusal::NoModel),
+                None => {
+                    let chose = generation.command_line_chooses();
+                    let why = if chose { Refusal::NoDevice } else { Refusal::NoModel };
+                    return machine.built_in().map(Some).ok_or(why);
+                }
             },
         };
         let Some(place) = usb.place else { return Err(Refusal::PlaceTaken) };
@@ -216,8 +220,16 @@ impl Host {
         if let (Generation::Ours, Some(process)) = (self.generation, text.process) {
             definition.usb = Some(of_process(process));
         }
+        let asked = definition.usb.and_then(|usb| usb.place);
         let definition = self.parse(definition, Reason::Process)?;
-        let guest = self.start(definition)?;
+        let mut guest = self.start(definition)?;
+        if asked.is_none()
+            && self.generation.arrival_moves_the_pointer()
+            && let Some(Controller { place: Some(given), .. }) = guest.live.usb
+            && given != Place::PIIX3
+        {
+            guest.last_slot = given.slot;
+        }
         match hardware::load(sent, guest.hardware) {
             Loaded::Same => Ok(Arrived { guest, silently_changed: false }),
             Loaded::Silent => Ok(Arrived { guest, silently_changed: true }),

@@ -42,9 +42,10 @@ impl History {
 }
 
 /// What users may write in the matrix.
-pub const ASKED: [Asked; 6] = [
+pub const ASKED: [Asked; 7] = [
     Asked::Absent,
     Asked::Unset,
+    Asked::Model(Model::None),
     Asked::Model(Model::Piix3Uhci),
     Asked::Model(Model::PciOhci),
     Asked::Model(Model::NecXhci),
@@ -115,8 +116,8 @@ pub struct Row {
     /// Where.
     #[serde(flatten)]
     pub cell: Cell,
-    /// How the migration ends.
-    #[serde(flatten)]
+    /// How the migration ends: `outcome` and `error`, both always there.
+    #[serde(flatten, serialize_with = "outcome_and_error")]
     pub ending: Ending,
     /// The guest's USB hardware before.
     #[serde(serialize_with = "shown")]
@@ -130,6 +131,20 @@ pub struct Row {
     pub back: Option<&'static str>,
     /// Why it is refused on the way back.
     pub back_error: Option<Refusal>,
+    /// The guest's USB hardware when it is back.
+    #[serde(serialize_with = "shown")]
+    pub back_after: Option<Hardware>,
+}
+
+fn outcome_and_error<S: serde::Serializer>(
+    ending: &Ending,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    use serde::ser::SerializeMap;
+    let mut map = serializer.serialize_map(Some(2))?;
+    map.serialize_entry("outcome", ending.word())?;
+    map.serialize_entry("error", &ending.error())?;
+    map.end()
 }
 
 fn shown<S: serde::Serializer>(
@@ -223,6 +238,7 @@ impl Cell {
             text: None,
             back: None,
             back_error: None,
+            back_after: None,
         };
         let guest = match self.guest() {
             Ok(guest) => guest,
@@ -238,12 +254,14 @@ impl Cell {
                 let there = arrived.guest;
                 let back = source.receive(&destination.migratable(&there), there.hardware);
                 let ending = if arrived.silently_changed { Ending::Silent } else { Ending::Same };
+                let back_after = back.ok().map(|back| back.guest.hardware);
                 let (back, back_error) = match back {
                     Err(refusal) => ("refused", Some(refusal)),
                     Ok(back) if back.guest.hardware != guest.hardware => ("silent", None),
                     Ok(_) => ("same", None),
                 };
-                Row { ending, after: Some(there.hardware), back: Some(back), back_error, ..sent }
+                let (after, back) = (Some(there.hardware), Some(back));
+                Row { ending, after, back, back_error, back_after, ..sent }
             }
         }
     }

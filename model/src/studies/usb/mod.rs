@@ -27,6 +27,8 @@ mod properties;
 pub mod state;
 
 #[cfg(test)]
+mod rules;
+#[cfg(test)]
 mod tests;
 
 use self::{
@@ -34,6 +36,7 @@ use self::{
     definition::Refusal,
     designs::{Bounds, DESIGNS, SCOPES},
     generation::Generation,
+    hardware::{Build, Machine},
     host::{Guest, Host},
     state::{Life, State},
 };
@@ -81,12 +84,30 @@ pub struct Study {
     bounds: Bounds,
 }
 
-/// Network cards at most.
-const CARDS_MAX: u32 = 2;
 /// Slots below this are used: enough for a slot that is vacated, and one beyond the controller.
 const SLOTS: u32 = 6;
 
 impl Study {
+    /// The machine type of every guest.
+    pub fn machine(&self) -> Machine {
+        self.bounds.machine
+    }
+
+    /// The QEMU on both hosts.
+    pub fn build(&self) -> Build {
+        self.bounds.build
+    }
+
+    /// Has the scope few enough steps for every one to be taken on an implementation?
+    pub fn is_small(&self) -> bool {
+        self.bounds.cards_max == 1
+    }
+
+    /// The newest libvirt, whose design this is.
+    pub fn generation(&self) -> Generation {
+        self.generation
+    }
+
     fn host(&self, generation: Generation) -> Host {
         Host { generation, machine: self.bounds.machine, build: self.bounds.build }
     }
@@ -213,7 +234,7 @@ impl Study {
 
     fn plug(&self, state: &mut State) -> std::result::Result<Result, Blocked> {
         let Life::Running { host, guest } = state.life else { return Err(NOT_RUNNING) };
-        if guest.live.cards.count_ones() >= CARDS_MAX {
+        if guest.live.cards.count_ones() >= self.bounds.cards_max {
             return Err(Blocked("there are enough network cards"));
         }
         let plugged = self.host_of(state, host).plug(&guest);

@@ -1,0 +1,288 @@
+//! Beyond the suite: random walks on a real system that look for its end.
+//!
+//! A suite goes where its model goes. A walk also does what no model has an answer for: a driver that lies,
+//! a request that must be refused, things at the wrong time. All that is asked of the system is that it
+//! survives and goes on answering. Walks that showed something new are kept and gone on from; one that ends
+//! the system is shortened with the system as oracle.
+//!
+//! Everything follows from the seed: walks are made and judged in rounds, so neither the number of threads
+//! nor who is first changes what is walked.
+
+mod shorten;
+mod walk;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+    time::Instant,
+};
+
+use serde::{Serialize, de::DeserializeOwned};
+
+pub use self::{shorten::shorten, walk::Walk};
+
+/// Where to walk.
+pub trait Ground: Sync {
+    /// One move.
+    type Move: Clone + Eq + Send + Sync + Serialize + DeserializeOwned;
+    /// What a walk may begin with; the first move makes the system.
+    fn beginnings(&self) -> Vec<Vec<Self::Move>>;
+    /// Every other move.
+    fn alphabet(&self) -> Vec<Self::Move>;
+    /// Makes the moves on a fresh system, as far as it lives.
+    fn walk(&self, moves: &[Self::Move]) -> Ran;
+}
+
+/// How a walk went.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ran {
+    /// What each move showed, coarsely: what was not seen before makes a walk worth keeping.
+    pub shown: Vec<String>,
+    /// How it ended, if not of its own accord.
+    pub end: Option<End>,
+}
+
+/// The end of a system.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct End {
+    /// The move that it did not survive.
+    pub at: usize,
+    /// That move's name.
+    pub on: String,
+    /// What kind of end.
+    pub kind: EndKind,
+    /// How it ended, with the last lines of its log.
+    pub how: String,
+}
+
+/// Kinds of ends, the worst first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EndKind {
+    /// A signal: it crashed, or aborted.
+    Crash,
+    /// It does not answer any more.
+    Hang,
+    /// It gave up: an exit code.
+    Exit,
+}
+
+/// What a failed check says of itself; all else in a log is on the way there.
+const CHECKS: [&str; 5] = ["Assertion", "ERROR", "free()", "malloc", "corrupt"];
+
+impl End {
+    /// How it ended, without the lines of the log that say nothing of it.
+    fn essence(&self) -> String {
+        let (how, said) = self.how.split_once("; it said: ").unwrap_or((&self.how, ""));
+        let telling =
+            said.split(" | ").filter(|line| CHECKS.iter().any(|check| line.contains(check)));
+        std::iter::once(how).chain(telling).collect::<Vec<_>>().join(" ")
+    }
+
+    /// Ends with the same signature are taken for the same bug.
+    fn signature(&self) -> Signature {
+        (self.kind, self.on.clone(), coarse(&self.essence()))
+    }
+}
+
+type Signature = (EndKind, String, String);
+
+/// Text without what differs from run to run: digits and paths.
+pub fn coarse(text: &str) -> String {
+    let words = text.split_whitespace().filter(|word| !word.contains('/'));
+    let words: Vec<String> =
+        words.map(|word| word.chars().filter(|c| !c.is_ascii_digit()).collect()).collect();
+    words.join(" ")
+}
+
+/// How to search.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// What everything follows from.
+    pub seed: u64,
+    /// Walks at a time.
+    pub jobs: usize,
+    /// No new round after this moment.
+    pub until: Instant,
+    /// No more walks than this.
+    pub walks: usize,
+    /// Moves of one walk.
+    pub moves: usize,
+}
+
+/// What a search found.
+#[derive(Debug)]
+pub struct Found<M> {
+    /// The shortest walk to each end, the worst first.
+    pub ends: Vec<(Vec<M>, End)>,
+    /// Walks, and moves made on all of them (without those that shorten).
+    pub walks: usize,
+    /// Moves made.
+    pub moves: usize,
+    /// Different things that moves showed.
+    pub shown: usize,
+    /// Runs that shortening took.
+    pub runs: usize,
+}
+
+/// Walks of one round.
+const ROUND: usize = 32;
+
+/// Searches until the time, or the number of walks, is up. `watch` is told of each end as it is found.
+pub fn search<G: Ground>(
+    ground: &G,
+    options: &Options,
+    watch: &(dyn Fn(&[G::Move], &End) + Sync),
+) -> Found<G::Move> {
+    let mut walker = Walk::new(ground.beginnings(), ground.alphabet(), options);
+    let mut seen = BTreeSet::new();
+    let mut ends: BTreeMap<Signature, (Vec<G::Move>, End)> = BTreeMap::new();
+    let mut found = Found { ends: Vec::new(), walks: 0, moves: 0, shown: 0, runs: 0 };
+    while found.walks < options.walks && Instant::now() < options.until {
+        let round: Vec<_> =
+            (found.walks..options.walks).take(ROUND).map(|number| walker.walk(number)).collect();
+        let ran = in_parallel(&round, options.jobs, |moves| ground.walk(moves));
+        for (moves, ran) in round.iter().zip(ran) {
+            found.walks += 1;
+            found.moves += ran.shown.len();
+            let new = ran.shown.iter().rposition(|shown| seen.insert(shown.clone()));
+            match ran.end {
+                Some(end) if !ends.contains_key(&end.signature()) => {
+                    watch(&moves[..=end.at], &end);
+                    let (short, runs) = shorten(ground, &moves[..=end.at], &end);
+                    found.runs += runs;
+                    // What does not happen again is not shown.
+                    if let Some((short, end)) = short {
+                        watch(&short, &end);
+                        ends.insert(end.signature(), (short, end));
+                    }
+                }
+                Some(_) => {}
+                None => {
+                    if let Some(new) = new {
+                        walker.keep(moves[..(new + 1).min(moves.len())].to_vec());
+                    }
+                }
+            }
+        }
+    }
+    found.shown = seen.len();
+    found.ends = ends.into_values().collect();
+    found
+}
+
+/// The answers in the order of the questions.
+fn in_parallel<T: Sync, R: Send>(all: &[T], jobs: usize, what: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let next = AtomicUsize::new(0);
+    let done = Mutex::new(Vec::new());
+    thread::scope(|scope| {
+        for _ in 0..jobs.max(1) {
+            scope.spawn(|| {
+                loop {
+                    let at = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(one) = all.get(at) else { break };
+                    let result = what(one);
+                    done.lock().unwrap_or_else(PoisonError::into_inner).push((at, result));
+                }
+            });
+        }
+    });
+    let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    done.sort_by_key(|(at, _)| *at);
+    done.into_iter().map(|(_, result)| result).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// A system that three moves in this order end, whatever is between.
+    struct Fragile(&'static [u8]);
+
+    impl Ground for Fragile {
+        type Move = u8;
+
+        fn beginnings(&self) -> Vec<Vec<u8>> {
+            vec![vec![100]]
+        }
+
+        fn alphabet(&self) -> Vec<u8> {
+            (0..12).collect()
+        }
+
+        fn walk(&self, moves: &[u8]) -> Ran {
+            let (mut ran, mut reached) = (Ran::default(), 0);
+            for (at, one) in moves.iter().enumerate() {
+                if self.0.get(reached) == Some(one) {
+                    reached += 1;
+                }
+                if reached == self.0.len() {
+                    let how = format!("signal 11, in run {at}");
+                    let on = one.to_string();
+                    ran.end = Some(End { at, on, kind: EndKind::Crash, how });
+                    break;
+                }
+                ran.shown.push(format!("{one} after {reached}"));
+            }
+            ran
+        }
+    }
+
+    fn options(walks: usize) -> Options {
+        let until = Instant::now() + Duration::from_secs(600);
+        Options { seed: 7, jobs: 2, until, walks, moves: 20 }
+    }
+
+    #[test]
+    fn what_ends_a_system_is_found_and_shortened() {
+        let found = search(&Fragile(&[3, 9, 3, 5]), &options(600), &|_, _| {});
+        let ends: Vec<_> = found.ends.iter().map(|(moves, end)| (&moves[..], end.at)).collect();
+        assert_eq!(
+            ends,
+            [(&[100, 3, 9, 3, 5][..], 4)],
+            "the digits of a run do not make another end"
+        );
+        assert_eq!(found.walks, 600);
+    }
+
+    #[test]
+    fn a_system_that_survives_gives_nothing() {
+        let found = search(&Fragile(&[77]), &options(200), &|_, _| {});
+        assert!(found.ends.is_empty());
+        assert!(found.shown > 0 && found.moves > 200);
+    }
+
+    #[test]
+    fn the_same_seed_walks_the_same_at_any_number_of_threads() {
+        let walked = |jobs: usize, seed: u64| {
+            let all = Mutex::new(Vec::new());
+            struct Noting<'n>(&'n Mutex<Vec<Vec<u8>>>);
+            impl Ground for Noting<'_> {
+                type Move = u8;
+                fn beginnings(&self) -> Vec<Vec<u8>> {
+                    vec![vec![100], vec![101, 1]]
+                }
+                fn alphabet(&self) -> Vec<u8> {
+                    (0..50).collect()
+                }
+                fn walk(&self, moves: &[u8]) -> Ran {
+                    self.0.lock().unwrap().push(moves.to_vec());
+                    Fragile(&[200]).walk(moves)
+                }
+            }
+            search(&Noting(&all), &Options { jobs, seed, ..options(100) }, &|_, _| {});
+            let mut all = all.into_inner().unwrap();
+            all.sort();
+            all
+        };
+        assert_eq!(walked(1, 1), walked(3, 1));
+        assert_ne!(walked(2, 1), walked(2, 2));
+    }
+}

@@ -1,0 +1,538 @@
+//! The chardev study on the installed QEMU, where it is installed.
+//!
+//! `STATUSQUO_REQUIRE=qemu` makes it an error that it is not.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+    sync::Arc,
+    time::Duration,
+};
+
+use statusquo::{
+    replay::{Factory, Fault, Observed, Verdict, explain, replay_one},
+    search::{EndKind, Ground},
+    studies::Replayable,
+    systems::qemu::{DEFAULT_BINARY, KEPT, Move, Qemu},
+    trace::{Step, Trace},
+};
+use statusquo_model::{
+    family::Family,
+    studies::chardev::{
+        Chardev, Study,
+        action::Action::{self, *},
+        outcome::{Outcome, Reply},
+        state::Kind,
+    },
+    study::Study as _,
+};
+
+/// No step of a living QEMU takes so long, however busy the machine is.
+const DEADLINE: Duration = Duration::from_secs(120);
+
+fn qemu() -> Option<Qemu> {
+    match Qemu::find(Path::new(DEFAULT_BINARY)) {
+        Ok(qemu) => Some(qemu),
+        Err(why) => {
+            let required = std::env::var("STATUSQUO_REQUIRE").unwrap_or_default();
+            assert!(!required.contains("qemu"), "qemu is required: {why}");
+            eprintln!("skipped: {why}");
+            None
+        }
+    }
+}
+
+fn study(design: &str, scope: &str) -> Study {
+    let design = Chardev::designs().iter().find(|known| known.name == design).unwrap();
+    let scope = Chardev::scopes().iter().find(|known| known.name == scope).unwrap();
+    Chardev::study(design, scope)
+}
+
+fn trace(study: &Study, actions: &[Action]) -> Trace<Study> {
+    let mut state = study.initial().remove(0);
+    let steps = actions.iter().map(|&action| {
+        let step = study.step(&state, action);
+        let (outcome, next) = step.unwrap_or_else(|why| panic!("{action:?}: {}", why.0));
+        state = next;
+        Step { action, outcome }
+    });
+    steps.collect()
+}
+
+fn replay(qemu: &Qemu, study: &Study, trace: &Trace<Study>) -> Verdict<Study> {
+    let factory: Arc<dyn Factory<Study>> = Chardev::qemu(study, qemu).unwrap();
+    replay_one(trace, &factory, DEADLINE).0
+}
+
+/// The model's run, and that the binary goes it step by step.
+#[track_caller]
+fn is_so(scope: &str, actions: &[Action]) -> Trace<Study> {
+    let study = study("qemu-7.2", scope);
+    let trace = trace(&study, actions);
+    if let Some(qemu) = qemu() {
+        match replay(&qemu, &study, &trace) {
+            Verdict::Agrees => {}
+            Verdict::Diverges(divergence) => panic!("{}", explain(&study, &trace, &divergence)),
+            Verdict::Inconclusive(why) => panic!("{why}"),
+        }
+    }
+    trace
+}
+
+const ON: [Action; 3] = [Cont, DriverInit, HostConnect { port: 0 }];
+const QUERY: Action = Query { port: 0 };
+
+fn after(begin: &[Action], then: &[Action]) -> Vec<Action> {
+    [begin, then].concat()
+}
+
+fn shown(trace: &Trace<Study>) -> Reply {
+    trace.last().unwrap().outcome.reply
+}
+
+#[test]
+fn a_changed_chardev_forgets_its_guest() {
+    let change = Change { port: 0, to: Kind::Server };
+    let trace = is_so("server", &[Cont, DriverInit, GuestOpen { port: 0 }, change, QUERY]);
+    assert_eq!(shown(&trace), Reply::Chardev { connected: false, frontend_open: false });
+}
+
+#[test]
+fn a_host_that_leaves_a_stopped_machine_is_not_missed() {
+    let leaves = [Stop, HostDisconnect { port: 0 }, Cont];
+    let trace = is_so("server", &after(&ON, &leaves));
+    assert!(trace.last().unwrap().outcome.port0.guest_told.is_empty(), "the guest is not told");
+}
+
+#[test]
+fn a_write_to_a_host_that_was_not_missed_sticks() {
+    let then = [
+        Stop,
+        HostDisconnect { port: 0 },
+        Cont,
+        GuestWrite { port: 0 },
+        HostConnect { port: 0 },
+        HostRead { port: 0 },
+        HostRead { port: 0 },
+        HostDisconnect { port: 0 },
+    ];
+    let trace = is_so("server", &after(&ON, &then));
+    assert_eq!(trace[ON.len() + 5].outcome.reply, Reply::Nothing, "he reads, and nothing comes");
+    assert!(trace[..trace.len() - 1].iter().all(|step| step.outcome.port0.completed == 0));
+}
+
+#[test]
+fn migration_tells_the_guest_twice_and_management_always() {
+    let trace = is_so("server", &[Cont, DriverInit, Migrate { host: true, run: true }]);
+    let told = trace.last().unwrap().outcome.port0;
+    assert_eq!((told.guest_told.iter().count(), told.management_told.iter().count()), (2, 1));
+}
+
+#[test]
+fn without_a_control_buffer_a_notice_is_lost() {
+    let then = [WithholdControl, HostConnect { port: 0 }, PostControl, QUERY];
+    let trace = is_so("server", &after(&ON[..2], &then));
+    assert!(trace.iter().all(|step| step.outcome.port0.guest_told.is_empty()));
+}
+
+#[test]
+fn output_without_a_host_is_dropped_and_a_ring_overwrites() {
+    let write = GuestWrite { port: 0 };
+    let then = [write, HostConnect { port: 0 }, HostRead { port: 0 }];
+    let trace = is_so("server", &after(&ON[..2], &then));
+    assert_eq!(trace[2].outcome.port0.completed, 1, "the guest sees success");
+    assert_eq!(shown(&trace), Reply::Nothing);
+    let ring = is_so("ring", &after(&ON[..2], &[write, write, HostRead { port: 0 }]));
+    assert_eq!(ring.last().unwrap().outcome.port0.host_receives, 1, "of two");
+}
+
+#[test]
+fn input_is_dropped_when_its_sender_leaves() {
+    let (post, open) = (GuestPost { port: 0 }, GuestOpen { port: 0 });
+    let then = [HostWrite { port: 0 }, HostDisconnect { port: 0 }, open, post];
+    let trace = is_so("server", &after(&ON, &then));
+    assert!(trace.iter().all(|step| step.outcome.port0.guest_receives == 0));
+}
+
+#[test]
+fn a_pty_does_not_notice_that_its_slave_was_closed() {
+    let trace = is_so("pty", &after(&ON, &[HostDisconnect { port: 0 }, QUERY]));
+    assert!(trace[3].outcome.port0.guest_told.is_empty());
+}
+
+#[test]
+fn a_half_closed_peer_is_cut_off() {
+    let then = [GuestOpen { port: 0 }, HostHalfClose { port: 0 }, GuestPost { port: 0 }];
+    let trace = is_so("server", &after(&ON, &then));
+    assert!(!trace.last().unwrap().outcome.port0.host_sees.is_empty());
+}
+
+#[test]
+fn a_paused_destination_does_not_know_its_guest() {
+    let then = [GuestOpen { port: 0 }, Migrate { host: true, run: false }, QUERY];
+    let trace = is_so("server", &after(&ON[..2], &then));
+    assert!(matches!(shown(&trace), Reply::Chardev { frontend_open: false, .. }));
+}
+
+#[test]
+fn a_paused_guest_is_touched() {
+    let write = GuestWrite { port: 0 };
+    let trace = is_so("server", &after(&ON, &[write, write, Stop, HostRead { port: 0 }]));
+    assert_eq!(trace.last().unwrap().outcome.port0.completed, 1);
+    let trace = is_so("server", &after(&ON, &[write, write, Migrate { host: true, run: false }]));
+    assert_eq!(trace.last().unwrap().outcome.port0.completed, 1);
+}
+
+#[test]
+fn a_notice_of_a_port_that_is_gone() {
+    let port = 0;
+    let then = [GuestOpen { port }, GuestClose { port }, Unplug { port }, SecondPasses];
+    let trace = is_so("null", &after(&ON[..2], &then));
+    assert_eq!(trace.last().unwrap().outcome.port0.management_told.iter().count(), 1);
+}
+
+#[test]
+fn a_second_hop_and_a_port_that_is_replugged() {
+    let hop = Migrate { host: true, run: true };
+    let then = [hop, Stop, Migrate { host: false, run: false }, Cont, QUERY];
+    is_so("server", &after(&ON, &then));
+    is_so("client", &after(&ON, &[Unplug { port: 0 }, Plug { port: 0 }, Plug { port: 0 }, QUERY]));
+    is_so("file", &after(&ON[..2], &[DriverReset, DriverInit, SystemReset, DriverInit, SaveLoad]));
+}
+
+/// Deaths are outcomes where they are foretold, and faults where they are not.
+#[test]
+fn a_port_unplugged_before_the_first_run_ends_qemu() {
+    let actions = [Migrate { host: false, run: false }, Unplug { port: 0 }, Cont];
+    let mut trace = is_so("null", &actions);
+    assert_eq!(shown(&trace), Reply::Died);
+    let Some(qemu) = qemu() else { return };
+    trace.last_mut().unwrap().outcome = Outcome::default();
+    let study = study("qemu-7.2", "null");
+    let Verdict::Diverges(divergence) = replay(&qemu, &study, &trace) else { panic!("it lives") };
+    assert_eq!((divergence.step, divergence.kind()), (2, "died"));
+    let Err(Fault::Died(how)) = &divergence.observed else { panic!("{divergence:?}") };
+    assert!(how.contains("signal 11 (SIGSEGV)"), "{how}");
+    assert!(explain(&study, &trace, &divergence).contains("observed: the system died: signal 11"));
+}
+
+#[test]
+fn a_wrong_expectation_is_caught() {
+    let Some(qemu) = qemu() else { return };
+    let study = study("qemu-7.2", "server");
+    let right = trace(&study, &after(&ON, &[GuestOpen { port: 0 }, QUERY]));
+    for (step, wrong) in [
+        (2, Outcome::default()),
+        (3, Outcome { reply: Reply::Nothing, ..right[3].outcome }),
+        (3, Outcome::died()),
+        (
+            4,
+            Outcome {
+                reply: Reply::Chardev { connected: true, frontend_open: false },
+                ..right[4].outcome
+            },
+        ),
+    ] {
+        let mut trace = right.clone();
+        trace[step].outcome = wrong;
+        let Verdict::Diverges(divergence) = replay(&qemu, &study, &trace) else {
+            panic!("step {step} agrees with {wrong:?}")
+        };
+        assert_eq!(divergence.step, step);
+        assert_eq!(divergence.observed, Ok(Observed::Outcome(right[step].outcome)));
+    }
+}
+
+/// What another design expects is not what QEMU does, and the report says so in words.
+#[test]
+fn other_designs_diverge_and_the_report_reads_well() {
+    let Some(qemu) = qemu() else { return };
+    let ours = study("ours", "server");
+    let stale = trace(&ours, &after(&ON, &[Stop, HostDisconnect { port: 0 }, Cont]));
+    let Verdict::Diverges(divergence) = replay(&qemu, &ours, &stale) else { panic!("it agrees") };
+    assert_eq!(
+        explain(&ours, &stale, &divergence),
+        "    1  cont\n    2  driver-init  ->  {port0: {announced: true}, reply: ok}\n    \
+         3  host-connect{port: 0}  ->  {port0: {guest-told: [connected]}, reply: ok}\n    4  stop\n    \
+         5  host-disconnect{port: 0}\n    6  cont\n       \
+         expected: {port0: {guest-told: [disconnected]}, reply: ok}\n       observed: reply ok\n       \
+         in the model this step changes running: no -> yes, port0 guest was told: yes -> no\n       \
+         the model answers so to stop here\n"
+    );
+    let labelled = study("as-labelled", "server");
+    let begin = trace(&labelled, &[QUERY]);
+    let Verdict::Diverges(divergence) = replay(&qemu, &labelled, &begin) else {
+        panic!("it agrees")
+    };
+    assert_eq!(divergence.step, 0, "it starts in D, and QEMU does not");
+}
+
+#[test]
+fn kept_walks_end_as_they_did() {
+    let Some(qemu) = qemu() else { return };
+    // A hang takes its time; the page of findings shows it.
+    for (file, text) in KEPT.iter().filter(|(file, _)| !file.contains("stops-reading")) {
+        let kept: serde_json::Value = serde_json::from_str(text).unwrap();
+        let moves: Vec<Move> = serde_json::from_value(kept["moves"].clone()).unwrap();
+        let end = qemu.ground().walk(&moves).end.unwrap_or_else(|| panic!("{file}: QEMU lives"));
+        assert_eq!((end.kind, end.at + 1), (EndKind::Crash, moves.len()), "{file}: {}", end.how);
+        let before = qemu.ground().walk(&moves[..moves.len() - 1]);
+        assert_eq!(before.end, None, "{file}: it is the last move that does it");
+        assert_eq!(before.shown.len(), moves.len() - 1);
+    }
+}
+
+fn statusquo(args: &[&str]) -> Output {
+    let dir = tempfile::Builder::new().prefix("sq").tempdir().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_statusquo"))
+        .args(args)
+        .env("TMPDIR", dir.path())
+        .output()
+        .unwrap();
+    assert_eq!(dir.path().read_dir().unwrap().count(), 0, "something is left behind");
+    output
+}
+
+fn is_of_the_schema(output: &Output) -> serde_json::Value {
+    let value: serde_json::Value = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)));
+    let schema = serde_json::from_str(include_str!("../schema/report.schema.json")).unwrap();
+    jsonschema::validate(&schema, &value).unwrap();
+    value
+}
+
+#[test]
+fn a_part_of_the_suite_agrees_and_is_counted() {
+    if qemu().is_none() {
+        return;
+    }
+    let replayed = statusquo(&[
+        "replay",
+        "chardev",
+        "--design",
+        "qemu-7.2",
+        "--system",
+        "qemu",
+        "--scope",
+        "null",
+        "--max-steps",
+        "400",
+        "--format",
+        "json",
+    ]);
+    let value = is_of_the_schema(&replayed);
+    let suite = &value["replayed"][0];
+    assert_eq!(suite["diverge"], 0, "{value:#}");
+    assert!(suite["covered"].as_u64().unwrap() >= 250 && suite["covered"] != suite["goals"]);
+    assert_eq!(replayed.status.code(), Some(0));
+}
+
+#[test]
+fn a_known_divergence_that_no_longer_happens_is_reported() {
+    if qemu().is_none() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let list = dir.path().join("known.toml");
+    let replayed = |design: &str, action: &str, expected: &str, observed: &str| {
+        let entry = format!(
+            "[[divergence]]\nsystem = 'QEMU'\nfrom = '1.0'\nto = '99'\nstudy = 'chardev'\ndesign = '{design}'\n\
+             action = '{action}'\nexpected = '{expected}'\nobserved = '{observed}'\nreason = 'a test'\nsource = 'here'\n"
+        );
+        fs::write(&list, entry).unwrap();
+        let output = statusquo(&[
+            "replay",
+            "chardev",
+            "--design",
+            design,
+            "--system",
+            "qemu",
+            "--scope",
+            "null",
+            "--max-steps",
+            "1",
+            "--explain",
+            "0",
+            "--known",
+            list.to_str().unwrap(),
+        ]);
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let (code, text) = replayed("qemu-7.2", "stop", "reply ok", "reply nothing");
+    assert_eq!(code, Some(1), "{text}");
+    assert!(
+        text.contains("no longer so, take it out of divergences.toml: stop: reply nothing"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_crash_is_found_and_kept_with_its_end() {
+    if qemu().is_none() {
+        return;
+    }
+    let walk = "unplugged-before-the-first-run.json";
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus/walks").join(walk);
+    let again =
+        statusquo(&["search", "chardev", "--again", file.to_str().unwrap(), "--format", "json"]);
+    let value = is_of_the_schema(&again);
+    assert_eq!((again.status.code(), &value["end"]["kind"]), (Some(1), &"crash".into()));
+    let searched =
+        statusquo(&["search", "chardev", "--walks", "2", "--moves", "3", "--format", "json"]);
+    assert_eq!(is_of_the_schema(&searched)["walks"], 2);
+    let findings = statusquo(&[
+        "findings",
+        "chardev",
+        "--scope",
+        "null",
+        "--property",
+        "survives",
+        "--format",
+        "json",
+    ]);
+    let finding = &is_of_the_schema(&findings)["findings"][0];
+    assert_eq!(
+        (&finding["class"], &finding["ended"]),
+        (&"confirmed".into(), &"signal 11 (SIGSEGV)".into())
+    );
+}
+
+#[test]
+fn a_walk_that_is_none_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    for (text, says) in [
+        ("", "this is no walk"),
+        (
+            r#"{"statusquo-walk":9,"study":"chardev","shows":"","system":"","kind":"crash","how":"","moves":[]}"#,
+            "version 9",
+        ),
+        (
+            r#"{"statusquo-walk":1,"study":"chardev","shows":"","system":"","kind":"crash","how":"","moves":[]}"#,
+            "begins with `start`",
+        ),
+    ] {
+        let path = dir.path().join("walk.json");
+        fs::write(&path, text).unwrap();
+        let output = statusquo(&["search", "chardev", "--again", path.to_str().unwrap()]);
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        // Where there is no QEMU, that is said first.
+        let missing = output.status.code() == Some(3) && error.contains("system qemu");
+        assert!(missing || output.status.code() == Some(2) && error.contains(says), "{error}");
+    }
+}
+
+/// A program in QEMU's place.
+fn fake(dir: &Path, name: &str, text: &str) -> PathBuf {
+    let path = dir.join(name);
+    fs::write(&path, text).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    path
+}
+
+/// A QEMU in Python that connects its sockets and then answers as `answers` says.
+fn pretender(dir: &Path, name: &str, answers: &str) -> PathBuf {
+    let text = format!(
+        "#!/usr/bin/env python3\nimport json, socket, sys, time\n\
+         def connect(option):\n    s = socket.socket(socket.AF_UNIX)\n    \
+         s.connect(sys.argv[sys.argv.index(option) + 1].split(':', 1)[1])\n    return s\n\
+         print('pretending', file=sys.stderr, flush=True)\n\
+         qtest, qmp = connect('-qtest'), connect('-qmp')\nlines = qmp.makefile('r')\n\
+         def greet():\n    version = {{'qemu': {{'major': 1, 'minor': 2, 'micro': 3}}, 'package': ''}}\n    \
+         qmp.sendall(json.dumps({{'QMP': {{'version': version}}}}).encode() + b'\\n')\n{answers}\n"
+    );
+    fake(dir, name, &text)
+}
+
+#[test]
+fn bad_systems_are_named_with_what_they_said() {
+    if qemu().is_none() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let refuses = "greet()\nfor line in lines:\n    \
+                   qmp.sendall(b'{\"error\": {\"class\": \"CommandNotFound\", \"desc\": \"no such command\"}}\\n')";
+    let cases = [
+        (dir.join("absent"), "absent is not here"),
+        (
+            fake(dir, "exits", "#!/bin/sh\necho out of memory >&2\nexit 7\n"),
+            "it ends while it starts: exit code 7; it said: out of memory",
+        ),
+        (
+            fake(dir, "dies", "#!/bin/sh\nkill -SEGV $$\n"),
+            "it ends while it starts: signal 11 (SIGSEGV)",
+        ),
+        (
+            fake(dir, "silent", "#!/bin/sh\necho waiting >&2\nexec sleep 600\n"),
+            "it does not connect to its qtest socket within 8s; it said: waiting",
+        ),
+        (
+            pretender(dir, "mute", "time.sleep(600)"),
+            "while it starts: no answer within 8s: the system hangs; it said: pretending",
+        ),
+        (
+            pretender(dir, "garbage", "qmp.sendall(b'\\xff\\xfe\\n')\ntime.sleep(600)"),
+            "the system's answer makes no sense: a line that is not UTF-8; it said: pretending",
+        ),
+        (
+            pretender(dir, "other", "qmp.sendall(b'{}\\n')\ntime.sleep(600)"),
+            "no greeting of QMP's: {}",
+        ),
+        (
+            pretender(dir, "refuses", refuses),
+            "qmp_capabilities is refused: CommandNotFound: no such command; it said: pretending",
+        ),
+        (
+            fake(
+                dir,
+                "lacks",
+                &format!("#!/bin/sh\nexec {DEFAULT_BINARY} -device nosuch \"$@\"\n"),
+            ),
+            "'nosuch' is not a valid device model name",
+        ),
+    ];
+    for (path, says) in cases {
+        let output = statusquo(&[
+            "replay",
+            "chardev",
+            "--design",
+            "qemu-7.2",
+            "--system",
+            "qemu",
+            "--scope",
+            "null",
+            "--max-steps",
+            "1",
+            "--qemu",
+            path.to_str().unwrap(),
+        ]);
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(3), "{}: {error}", path.display());
+        assert!(
+            error.contains("system qemu: ") && error.contains(says),
+            "{}: {error}",
+            path.display()
+        );
+    }
+}
+
+#[test]
+fn a_place_without_room_is_named() {
+    if qemu().is_none() {
+        return;
+    }
+    // No file may grow beyond a few blocks, as on a full disk.
+    let dir = tempfile::tempdir().unwrap();
+    let output = Command::new("sh")
+        .args(["-c", "trap '' XFSZ; ulimit -f 8; exec \"$0\" replay chardev --design qemu-7.2 --system qemu --scope null --max-steps 1"])
+        .arg(env!("CARGO_BIN_EXE_statusquo"))
+        .env("TMPDIR", dir.path())
+        .output()
+        .unwrap();
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(3), "{error}");
+    assert!(error.contains("system qemu: ") && error.contains("make its files below"), "{error}");
+}
