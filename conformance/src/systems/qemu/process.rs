@@ -32,8 +32,8 @@ impl Process {
     /// `binary` with a limit on its memory, and under `setpriv`, which asks the kernel to end it with the thread that started it: what
     /// `prctl` would do between fork and exec, where no safe code can run.
     pub(super) fn command(binary: &Path) -> Command {
-        let mut command = Command::new("prlimit");
-        command.args(["--core=0", MEMORY_MAX, "--", "setpriv", "--pdeathsig", "KILL", "--"]);
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "--", "prlimit", "--core=0", MEMORY_MAX, "--"]);
         command.arg(binary);
         command
     }

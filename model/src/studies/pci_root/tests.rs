@@ -31,7 +31,10 @@ fn ours_satisfies_everything() {
             let fine = matches!(answer.verdict, Verdict::Holds | Verdict::Vacuous);
             assert!(fine, "{}: {}: {}", scope.name, answer.property, answer.verdict);
         }
-        assert_eq!(report.dead_actions, [], "{}", scope.name);
+        // A root that takes no devices has none to give back, and some machines have no ports.
+        let fine = ["detach{from: root}", "attach{onto: port}", "detach{from: port}"];
+        let dead: Vec<String> = report.dead_actions.iter().map(words).collect();
+        assert!(dead.iter().all(|dead| fine.contains(&dead.as_str())), "{}: {dead:?}", scope.name);
     }
 }
 
