@@ -79,9 +79,7 @@ fn the_bug_of_the_thread_is_found_and_the_patch_mends_it() {
 
 #[test]
 fn ours_satisfies_everything_and_little_of_it_is_vacuous() {
-    for scope in
-        Chardev::scopes().iter().filter(|scope| scope.role != family::Role::OnRequest)
-    {
+    for scope in Chardev::scopes().iter().filter(|scope| scope.role != family::Role::OnRequest) {
         let report =
             check::check(&study("ours", scope.name), &Options::default(), |_| true).unwrap();
         let vacuous =
