@@ -6,7 +6,6 @@ use statusquo_model::{
     check::{Answer, Counterexample, Fault, Report, Seen, Told, Verdict},
     explore::End,
     family::{Design, Scope},
-    pins::{self, Pin},
     study::{Blocked, Study},
     words::words,
 };
@@ -284,26 +283,6 @@ impl Checked {
         let count =
             |word: &str| self.answers.iter().filter(|answer| answer.verdict == word).count();
         (count("violated"), count("holds"), count("vacuous"))
-    }
-
-    /// What would have to be pinned for this to be expected.
-    pub fn pins(&self) -> Vec<Pin> {
-        let pin = |property: &str, verdict: String, length| Pin {
-            design: self.design.to_owned(),
-            scope: self.scope.to_owned(),
-            property: property.to_owned(),
-            verdict,
-            length,
-        };
-        let counts = [
-            pin(pins::STATES, self.states.to_string(), None),
-            pin(pins::TRANSITIONS, self.transitions.to_string(), None),
-        ];
-        let answers = self
-            .answers
-            .iter()
-            .map(|answer| pin(answer.property, answer.verdict.clone(), answer.length));
-        counts.into_iter().chain(answers).collect()
     }
 }
 

@@ -166,7 +166,9 @@ fn study() -> Study {
 fn failing(how: &str) -> Vec<(&'static str, Verdict, String)> {
     let dir = tempfile::tempdir().unwrap();
     let command = command(how, &dir.path().join("processes"));
-    let options = Options { walks: 2, steps: 25, ..Options::default() };
+    // What never leaves is waited for once for each process.
+    let deadline = Duration::from_secs(if how == "never-leaves" { 3 } else { 10 });
+    let options = Options { walks: 2, steps: 25, deadline, ..Options::default() };
     let report = check(&study(), &names(), &command, &options);
     let fails = report.checks.into_iter().filter(|it| it.verdict != Verdict::Holds);
     fails.map(|Checked { check, verdict, evidence, .. }| (check, verdict, evidence)).collect()
@@ -211,39 +213,53 @@ fn an_action_that_is_not_answered_is_named() {
 /// Each wrong adapter is caught by the checks that are for it, and by no other.
 #[test]
 fn every_wrong_adapter_is_caught() {
-    let caught = |how: &str, expected: &[&str]| {
-        let found = failing(how);
+    let wrong: [(&str, &[&str], &str); 10] = [
+        (
+            "keeps-the-guest",
+            &["reset", "repeatable"],
+            "step 1, plug{port: 0}: a fresh process: reply duplicate-device; walk 2 of one process: reply ok",
+        ),
+        (
+            "differs-by-process",
+            &["reset", "processes-agree", "pure-view"],
+            "step 5, stop: a fresh process: reply nothing; walk 1 of one process: reply ok",
+        ),
+        (
+            "looks-and-stops",
+            &["pure-view"],
+            "before step 5, stop, it shows port0 guest was told: no, running: yes and at once port0 guest was told: no, running: no",
+        ),
+        (
+            "counts-looks",
+            &["pure-view"],
+            "before step 1, query{port: 0}, it shows running: looked 1 times and at once running: looked 2 times",
+        ),
+        (
+            "misnames",
+            &["view-names"],
+            "no fact is named `port0 guest told`; did you mean `port0 guest was told`?",
+        ),
+        ("knows-all-actions", &["unknown-action"], "it was answered with `outcome`"),
+        ("knows-all-studies", &["unknown-study"], "it was answered with `ready`"),
+        (
+            "takes-all-lines",
+            &["malformed-line"],
+            r#"{"id":2,"no-such-request":{}}: it was answered with `bye`"#,
+        ),
+        ("leaves-with-1", &["goodbye"], "bye: the system died: exit code 1"),
+        ("never-leaves", &["goodbye"], "after bye: no answer within 3s: the system hangs"),
+    ];
+    // They mostly wait, so all at once.
+    let found = std::thread::scope(|scope| {
+        let running = wrong.map(|(how, ..)| scope.spawn(move || failing(how)));
+        running.map(|one| one.join().unwrap())
+    });
+    for ((how, checks, evidence), found) in wrong.into_iter().zip(found) {
         let names: Vec<_> = found.iter().map(|(check, ..)| *check).collect();
-        assert_eq!(names, expected, "{how}: {found:#?}");
+        assert_eq!(names, checks, "{how}: {found:#?}");
         assert!(found.iter().all(|it| it.1 == Verdict::Fails), "{how}: {found:#?}");
-        found.into_iter().map(|it| it.2).next().unwrap()
-    };
-    insta::assert_snapshot!(caught("keeps-the-guest", &["reset", "repeatable"]));
-    insta::assert_snapshot!(caught(
-        "differs-by-process",
-        &["reset", "processes-agree", "pure-view"]
-    ));
-    insta::assert_snapshot!(caught("looks-and-stops", &["pure-view"]));
-    assert_eq!(
-        caught("counts-looks", &["pure-view"]).split_once(", it shows").unwrap().1,
-        " running: looked 1 times and at once running: looked 2 times"
-    );
-    assert_eq!(
-        caught("misnames", &["view-names"]),
-        "no fact is named `port0 guest told`; did you mean `port0 guest was told`?"
-    );
-    let answered = |with: &str| format!("it was answered with `{with}`");
-    assert_eq!(caught("knows-all-actions", &["unknown-action"]), answered("outcome"));
-    assert_eq!(caught("knows-all-studies", &["unknown-study"]), answered("ready"));
-    assert_eq!(
-        caught("takes-all-lines", &["malformed-line"]),
-        format!("{{\"id\":2,\"no-such-request\":{{}}}}: {}", answered("bye"))
-    );
-    assert_eq!(caught("leaves-with-1", &["goodbye"]), "bye: the system died: exit code 1");
-    assert_eq!(
-        caught("never-leaves", &["goodbye"]),
-        "after bye: no answer within 10s: the system hangs"
-    );
+        assert_eq!(found[0].2, evidence, "{how}");
+    }
 }
 
 fn trace() -> Trace<Study> {

@@ -60,9 +60,9 @@ fn nothing_is_left(dir: &Path) {
     assert_eq!((left, processes(dir)), (vec![], vec![]));
 }
 
-/// Runs the command until it has come far enough, ends it with each signal in turn, and looks.
-fn end_with_each_signal(args: &[&str], is_under_way: impl Fn(&Path) -> bool) {
-    for signal in [Signal::INT, Signal::TERM, Signal::HUP, Signal::KILL] {
+/// Runs the command until it has come far enough, ends it with each signal, and looks.
+fn end_with_each_signal(args: &[&str], is_under_way: impl Fn(&Path) -> bool + Sync) {
+    let end = |signal: Signal| {
         let dir = tempfile::Builder::new().prefix("sq").tempdir().unwrap();
         let mut run = Run(statusquo(dir.path(), args).spawn().unwrap());
         wait_until("the run is under way", || {
@@ -89,7 +89,14 @@ fn end_with_each_signal(args: &[&str], is_under_way: impl Fn(&Path) -> bool) {
             assert_eq!(status.code(), Some(128 + signal.as_raw()), "{args:?}");
         }
         nothing_is_left(dir.path());
-    }
+    };
+    // Each run mostly waits, and knows nothing of the others.
+    std::thread::scope(|scope| {
+        for signal in [Signal::INT, Signal::TERM, Signal::HUP, Signal::KILL] {
+            let end = &end;
+            scope.spawn(move || end(signal));
+        }
+    });
 }
 
 /// Files of the run that are not its own bookkeeping.

@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use crate::{check::Report, study::Study};
+
 /// One expectation.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Pin {
@@ -55,6 +57,27 @@ pub fn parse(text: &str) -> Result<Vec<Pin>, PinError> {
             Ok(Pin { design, scope, property, verdict, length })
         })
         .collect()
+}
+
+/// What would have to be pinned for this report to be expected.
+pub fn of<S: Study>(design: &str, scope: &str, report: &Report<S>) -> Vec<Pin> {
+    let pin = |property: &str, verdict: String, length| Pin {
+        design: design.to_owned(),
+        scope: scope.to_owned(),
+        property: property.to_owned(),
+        verdict,
+        length,
+    };
+    let found = &report.exploration;
+    let counts = [
+        pin(STATES, found.len().to_string(), None),
+        pin(TRANSITIONS, found.transitions().to_string(), None),
+    ];
+    let answers = report
+        .answers
+        .iter()
+        .map(|answer| pin(answer.property, answer.verdict.word(), answer.verdict.trace_len()));
+    counts.into_iter().chain(answers).collect()
 }
 
 impl fmt::Display for Pin {

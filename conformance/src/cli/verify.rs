@@ -116,13 +116,14 @@ impl Visitor for VerifyVisitor<'_> {
     fn visit<F: Replayable>(self) -> Self::Output {
         let VerifyVisitor { verify, common } = self;
         let scopes: Vec<&'static Scope> = studies::scopes_to_verify::<F>().collect();
-        let mut checked = Vec::new();
+        let (mut checked, mut found) = (Vec::new(), Vec::new());
         for &scope in &scopes {
             for design in F::designs() {
-                checked.push(check_one::<F>(design, scope, common, |_| true)?.0);
+                let (one, report) = check_one::<F>(design, scope, common, |_| true)?;
+                found.extend(pins::of(design.name, scope.name, &report));
+                checked.push(one);
             }
         }
-        let found: Vec<Pin> = checked.iter().flat_map(Checked::pins).collect();
         let unfinished: Vec<(&str, &str)> = checked
             .iter()
             .filter(|checked| !checked.is_complete())
