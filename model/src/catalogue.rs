@@ -1,6 +1,15 @@
 //! Every family by name, and what to say about a name that nothing has.
 
-use crate::{family::Family, studies};
+use std::num::NonZeroUsize;
+
+use crate::{
+    check,
+    explore::{ExploreError, Options},
+    family::{Design, Family, Role, Scope},
+    pins::{self, Pin},
+    second_opinion::{self, Agreement, Disagreement},
+    studies,
+};
 
 /// A name that nothing has, and the nearest that something has.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -16,17 +25,72 @@ pub struct UnknownName {
     pub known: Vec<String>,
 }
 
+/// A family without its types: what can be asked of every study by name.
+pub trait AnyFamily: Sync {
+    /// The name on the command line.
+    fn name(&self) -> &'static str;
+
+    /// The expected matrix (see [`crate::pins`]).
+    fn pins(&self) -> &'static str;
+
+    /// Every design at every scope that is pinned.
+    fn pinned(&self) -> Vec<(&'static Design, &'static Scope)>;
+
+    /// The verdicts of one design at one scope, as they would be pinned.
+    fn verdicts(
+        &self,
+        design: &Design,
+        scope: &Scope,
+        options: &Options<'_>,
+    ) -> Result<Vec<Pin>, ExploreError>;
+
+    /// What stateright says of one design at one scope.
+    fn second_opinion(&self, design: &Design, scope: &Scope) -> Result<Agreement, Disagreement>;
+}
+
+impl<F: Family + Sync> AnyFamily for F {
+    fn name(&self) -> &'static str {
+        F::NAME
+    }
+
+    fn pins(&self) -> &'static str {
+        F::PINS
+    }
+
+    fn pinned(&self) -> Vec<(&'static Design, &'static Scope)> {
+        let scopes = F::scopes().iter().filter(|scope| scope.role != Role::OnRequest);
+        scopes.flat_map(|scope| F::designs().iter().map(move |design| (design, scope))).collect()
+    }
+
+    fn verdicts(
+        &self,
+        design: &Design,
+        scope: &Scope,
+        options: &Options<'_>,
+    ) -> Result<Vec<Pin>, ExploreError> {
+        let report = check::check(&F::study(design, scope), options, |_| true)?;
+        Ok(pins::of(design.name, scope.name, &report))
+    }
+
+    fn second_opinion(&self, design: &Design, scope: &Scope) -> Result<Agreement, Disagreement> {
+        second_opinion::compare(&F::study(design, scope), NonZeroUsize::MIN)
+    }
+}
+
+/// All families, in reading order.
+pub const FAMILIES: [&dyn AnyFamily; 7] = [
+    &studies::chardev::Chardev,
+    &studies::restart::Restart,
+    &studies::alias::Alias,
+    &studies::pci_root::PciRoot,
+    &studies::usb::Usb,
+    &studies::hostdev::Hostdev,
+    &studies::freeze::Freeze,
+];
+
 /// The names of all families, in reading order.
 pub fn names() -> Vec<&'static str> {
-    vec![
-        studies::chardev::Chardev::NAME,
-        studies::restart::Restart::NAME,
-        studies::alias::Alias::NAME,
-        studies::pci_root::PciRoot::NAME,
-        studies::usb::Usb::NAME,
-        studies::hostdev::Hostdev::NAME,
-        studies::freeze::Freeze::NAME,
-    ]
+    FAMILIES.map(AnyFamily::name).into()
 }
 
 /// The error for a name that is not among those known, with the nearest of them.

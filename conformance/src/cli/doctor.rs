@@ -38,7 +38,7 @@ struct Tried {
 struct Found {
     program: &'static str,
     what_for: &'static str,
-    /// The first line of `--version`.
+    /// The first line of `--version` that says something.
     version: Option<String>,
     /// How to get it on Debian.
     install: String,

@@ -42,5 +42,6 @@ pub(crate) fn version(program: &str) -> Option<String> {
     }
     let output = child.wait_with_output().ok()?;
     let text = String::from_utf8_lossy(&output.stdout);
-    Some(text.lines().next().unwrap_or("installed, version unknown").to_owned())
+    let said = text.lines().map(str::trim).find(|line| !line.is_empty());
+    Some(said.unwrap_or("installed, version unknown").to_owned())
 }

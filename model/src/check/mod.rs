@@ -60,8 +60,16 @@ pub fn check<S: Study>(
     options: &Options<'_>,
     wanted: impl Fn(&str) -> bool,
 ) -> Result<Report<S>, ExploreError> {
-    let properties: Vec<Property<S>> =
-        study.properties().into_iter().filter(|property| wanted(property.name)).collect();
+    let properties = study.properties().into_iter().filter(|property| wanted(property.name));
+    check_all(study, options, properties.collect())
+}
+
+// Without the caller's closure in its type, so that it is compiled once for each study.
+fn check_all<S: Study>(
+    study: &S,
+    options: &Options<'_>,
+    properties: Vec<Property<S>>,
+) -> Result<Report<S>, ExploreError> {
     let (exploration, judge) =
         explore_with(study, options, || Judge::new(study, &properties, study.alphabet()))?;
     let edges = (*exploration.end() == End::Complete && properties.iter().any(needs_edges))
