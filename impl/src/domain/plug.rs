@@ -48,7 +48,7 @@ impl Domain {
         {
             self.document_mut().remove(alias);
         }
-        self.validate_aliases()?;
+        self.validate()?;
         let before: Vec<NodeId> = self.devices().map(|device| device.node).collect();
         self.complete_plugged()?;
         if let Some(device) = self.device(node) {
