@@ -5,7 +5,7 @@
 //!
 //! What it knows: buses and their rules for plugging, devices with ids and places, backends and who has them,
 //! unplugs that wait for the guest, and the time between a device's going and its end, in which its id is free
-//! but its chardev is busy. Replies carry QEMU's classes and texts; `impl/tests/hypervisor.rs` compares them
+//! but its chardev is busy. Replies carry QEMU's classes and texts; `impl/tests/real/hypervisor.rs` compares them
 //! with a real QEMU.
 //!
 //! What it leaves out: data (no socket is opened, no file looked at), unknown properties of devices

@@ -1,6 +1,6 @@
 //! How the embedded hypervisor behaves in time, and what each refusal says.
 //!
-//! The texts are those of QEMU 7.2.22; `impl/tests/hypervisor.rs` compares many more with a real one.
+//! The texts are those of QEMU 7.2.22; `impl/tests/real/hypervisor.rs` compares many more with a real one.
 
 use std::time::Duration;
 

@@ -2,8 +2,6 @@
 //!
 //! Without `qemu-system-x86_64` the comparison is skipped and says so;
 //! with `qemu` in `STATUSQUO_REQUIRE` it fails instead.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-#![expect(clippy::disallowed_methods, reason = "a test is a shell")]
 
 use std::{
     path::{Path, PathBuf},
@@ -15,38 +13,11 @@ use statusquo_vmm::hypervisor::{
     Command, Event, Hypervisor, Reply,
     embedded::{Config, Delay, Embedded, MachineType},
     monitor::properties,
-    process::{Ended, Launch, Process, StartError},
+    process::{Ended, Launch, StartError},
     qmp::{Client, Limits},
 };
 
-fn qemu() -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path)
-        .map(|dir| dir.join("qemu-system-x86_64"))
-        .find(|file| file.is_file());
-    let required = std::env::var("STATUSQUO_REQUIRE").unwrap_or_default();
-    assert!(
-        found.is_some() || !required.split([',', ' ']).any(|word| word == "qemu"),
-        "qemu is required and not there"
-    );
-    if found.is_none() {
-        eprintln!("skipped: no qemu-system-x86_64 on PATH (apt-get install qemu-system-x86)");
-    }
-    found
-}
-
-/// A real machine that is ended with the test.
-struct Real {
-    client: Client,
-    process: Process,
-    dir: tempfile::TempDir,
-}
-
-impl Drop for Real {
-    fn drop(&mut self) {
-        self.process.end(Duration::ZERO).ok();
-    }
-}
+use crate::machine::{PATIENCE, Real, qemu};
 
 fn launch(dir: &Path, binary: PathBuf, machine: MachineType, cold: &[Command]) -> Launch {
     let machine = match machine {
@@ -70,22 +41,13 @@ fn launch(dir: &Path, binary: PathBuf, machine: MachineType, cold: &[Command]) -
         monitor: dir.join("monitor,with a comma"),
         pidfile: dir.join("pid"),
         log: dir.join("log"),
-        ready_within: Duration::from_secs(60),
+        ready_within: PATIENCE,
     }
 }
 
-impl Real {
-    fn start(binary: PathBuf, machine: MachineType, cold: &[Command]) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let launch = launch(dir.path(), binary, machine, cold);
-        let process = launch.start().unwrap();
-        let limits = Limits {
-            reply_within: Duration::from_secs(30),
-            connect_within: Duration::from_secs(30),
-            ..Limits::default()
-        };
-        Real { client: Client::connect(&launch.monitor, limits).unwrap(), process, dir }
-    }
+fn start(binary: PathBuf, machine: MachineType, cold: &[Command]) -> Real {
+    let dir = tempfile::tempdir().unwrap();
+    Real::start(&launch(dir.path(), binary, machine, cold), dir)
 }
 
 fn device(value: Value) -> Command {
@@ -161,7 +123,7 @@ fn compare(machine: MachineType, cold: &[Command], script: &[Step]) {
     // Queries between two commands are turns too, so nothing may be a matter of turns: a device's end waits.
     let config = Config { machine, guest_answers: Delay::Never, finalize: Delay::Turns(0) };
     let embedded = run(&mut Embedded::boot(config, cold).unwrap(), script);
-    let mut real = Real::start(binary, machine, cold);
+    let mut real = start(binary, machine, cold);
     let real = run(&mut real.client, script);
     let different = differences(&embedded, &real);
     assert!(
@@ -587,7 +549,7 @@ fn pci_on_q35() {
 #[test]
 fn a_real_deletion_takes_its_time() {
     let Some(binary) = qemu() else { return };
-    let mut real = Real::start(binary, MachineType::Pc, &pc());
+    let mut real = start(binary, MachineType::Pc, &pc());
     let mut embedded = Embedded::boot(Config::default(), &pc()).unwrap();
     for hypervisor in [&mut real.client as &mut dyn Hypervisor, &mut embedded] {
         hypervisor.execute(&null("c")).unwrap().unwrap();
@@ -610,7 +572,7 @@ fn a_real_deletion_takes_its_time() {
 #[test]
 fn a_machine_outlives_its_client_and_serves_one_at_a_time() {
     let Some(binary) = qemu() else { return };
-    let mut real = Real::start(binary, MachineType::Pc, &pc());
+    let mut real = start(binary, MachineType::Pc, &pc());
     assert_eq!(real.client.peer_pid().unwrap(), real.process.pid);
     assert!(real.process.is_alive().unwrap());
     let monitor = real.dir.path().join("monitor,with a comma");
@@ -656,7 +618,7 @@ fn a_machine_that_qemu_refuses_says_why() {
 #[test]
 fn a_detached_machine_has_its_own_session_and_keeps_its_log() {
     let Some(binary) = qemu() else { return };
-    let real = Real::start(binary, MachineType::Pc, &pc());
+    let real = start(binary, MachineType::Pc, &pc());
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", real.process.pid)).unwrap();
     let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_ascii_whitespace().collect();
     let own = std::fs::read_to_string("/proc/self/stat").unwrap();
@@ -782,7 +744,7 @@ fn walks_agree() {
             if seed % 2 == 0 { (MachineType::Pc, pc()) } else { (MachineType::Q35, q35()) };
         let config = Config { machine, guest_answers: Delay::Never, finalize: Delay::Turns(0) };
         let mut embedded = Embedded::boot(config, &cold).unwrap();
-        let mut real = Real::start(binary.clone(), machine, &cold);
+        let mut real = start(binary.clone(), machine, &cold);
         let mut history = String::new();
         for step in 0..steps {
             let command = dice.command(machine);
@@ -817,7 +779,7 @@ fn walks_agree() {
 fn a_bus_of_the_machine_says_whether_it_takes_devices() {
     let Some(binary) = qemu() else { return };
     for machine in [MachineType::Pc, MachineType::Q35] {
-        let mut real = Real::start(binary.clone(), machine, &[]);
+        let mut real = start(binary.clone(), machine, &[]);
         let mut embedded = Embedded::new(Config { machine, ..Config::default() });
         for name in ["pci.0", "pcie.0", "pci"] {
             let question =

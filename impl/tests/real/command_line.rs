@@ -1,69 +1,31 @@
 //! The arguments that are built for a definition, on a real QEMU: it starts with them and has those devices.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
-use std::{collections::BTreeSet, path::PathBuf, time::Duration};
+use std::{collections::BTreeSet, path::PathBuf};
 
 use serde_json::Value;
 use statusquo_vmm::{
     domain::{Class, Domain, command_line},
     hotplug::{Machine, Record, Request},
-    hypervisor::{
-        Command, Hypervisor,
-        process::{Launch, Process},
-        qmp::{Client, Limits},
-    },
+    hypervisor::{Command, Hypervisor, process::Launch},
 };
+use tempfile::TempDir;
 
-fn qemu() -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path)
-        .map(|dir| dir.join("qemu-system-x86_64"))
-        .find(|file| file.is_file());
-    let required = std::env::var("STATUSQUO_REQUIRE").unwrap_or_default();
-    assert!(
-        found.is_some() || !required.split([',', ' ']).any(|word| word == "qemu"),
-        "qemu is required and not there"
-    );
-    if found.is_none() {
-        eprintln!("skipped: no qemu-system-x86_64 on PATH (apt-get install qemu-system-x86)");
-    }
-    found
-}
+use crate::machine::{PATIENCE, Real, qemu};
 
-/// A real machine that is ended with the test.
-struct Real {
-    client: Client,
-    process: Process,
-    _dir: tempfile::TempDir,
-}
-
-impl Drop for Real {
-    fn drop(&mut self) {
-        self.process.end(Duration::ZERO).ok();
-    }
+fn start(binary: PathBuf, domain: &Domain, dir: TempDir) -> Real {
+    let arguments = command_line::arguments(domain).unwrap();
+    let launch = Launch {
+        binary,
+        arguments: arguments.into_iter().map(Into::into).collect(),
+        monitor: dir.path().join("monitor"),
+        pidfile: dir.path().join("pid"),
+        log: dir.path().join("log"),
+        ready_within: PATIENCE,
+    };
+    Real::start(&launch, dir)
 }
 
 impl Real {
-    fn start(binary: PathBuf, domain: &Domain, dir: tempfile::TempDir) -> Self {
-        let arguments = command_line::arguments(domain).unwrap();
-        let launch = Launch {
-            binary,
-            arguments: arguments.into_iter().map(Into::into).collect(),
-            monitor: dir.path().join("monitor"),
-            pidfile: dir.path().join("pid"),
-            log: dir.path().join("log"),
-            ready_within: Duration::from_secs(120),
-        };
-        let process = launch.start().unwrap_or_else(|error| panic!("{error}"));
-        let limits = Limits {
-            reply_within: Duration::from_secs(60),
-            connect_within: Duration::from_secs(60),
-            ..Limits::default()
-        };
-        Real { client: Client::connect(&launch.monitor, limits).unwrap(), process, _dir: dir }
-    }
-
     fn ask(&mut self, command: &Command) -> Value {
         self.client.execute(command).unwrap().unwrap_or_else(|error| panic!("{command:?}: {error}"))
     }
@@ -180,7 +142,7 @@ fn qemu_starts_with_the_arguments_and_has_every_device() {
         let dir = tempfile::tempdir().unwrap();
         let domain = complete(machine, &everything(dir.path(), q35));
         let expected = expected(&domain);
-        let mut real = Real::start(binary.clone(), &domain, dir);
+        let mut real = start(binary.clone(), &domain, dir);
         assert_eq!(real.has(), expected, "{machine}");
         assert!(expected.len() > 30, "{machine}: {expected:?}");
     }
@@ -203,7 +165,7 @@ fn what_is_plugged_arrives_with_its_names_and_goes() {
                 "{own}<controller type='virtio-serial'/><controller type='scsi' model='virtio-scsi'/>"
             ),
         );
-        let mut real = Real::start(binary.clone(), &domain, dir);
+        let mut real = start(binary.clone(), &domain, dir);
         let nic = if express { "e1000e" } else { "e1000" };
         let mut domain = domain;
         for xml in [
