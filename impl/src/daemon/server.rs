@@ -512,6 +512,8 @@ fn complete(xml: &str) -> Result<(String, String), super::control::Error> {
         }
         .map_err(bad)?;
     }
+    // Before it would be dropped as one that was assigned, a user alias that is none is refused.
+    domain.validate_aliases().map_err(bad)?;
     domain.drop_assigned_aliases();
     domain.post_parse().map_err(bad)?;
     domain.assign_addresses().map_err(bad)?;

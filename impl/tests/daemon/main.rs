@@ -1,10 +1,12 @@
 //! The real daemon process with what may go wrong around it: clients that flood, stop reading or go away; a second
 //! daemon; monitors that hang, die in the middle of a line or send garbage; a directory that goes away; SIGKILL at
-//! every boundary of a start.
+//! every boundary of a start. [`names`]: by which names devices are asked for, on a real QEMU.
 //!
 //! The monitors are played here, so no QEMU is needed, but for the last: `STATUSQUO_REQUIRE=qemu` makes it an error
 //! that there is none.
 #![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test in real time")]
+
+mod names;
 
 use std::{
     fs,
@@ -54,7 +56,7 @@ impl Daemon {
         let mut options = fs::File::options();
         let log = options.create(true).append(true).open(self.dir.path().join("log")).unwrap();
         let mut command = self.command();
-        command.args(["run", "--reply-within", "1", "--unplug-wait", "1"]);
+        command.args(["run", "--log-level", "debug", "--reply-within", "1", "--unplug-wait", "1"]);
         command.envs(variables.iter().copied()).stdout(Stdio::null()).stderr(log);
         self.child = Some(command.spawn().unwrap());
         let start = Instant::now();
@@ -194,7 +196,8 @@ fn what_is_no_request_is_answered_with_what_is_wrong() {
             r#"{"id":7,"request":"dance"}"#,
             json!(7),
             "the line is no request: unknown variant `dance`, expected one of `ping`, `list`, `events`, `define`, \
-             `undefine`, `start`, `destroy`, `dump`, `attach`, `detach`, `step`, `give-up` at line 1 column 25",
+             `undefine`, `start`, `destroy`, `dump`, `attach`, `detach`, `open-console`, \
+             `step`, `give-up` at line 1 column 25",
         ),
         (
             r#"{"id":8,"request":"ping","x":1}"#,
