@@ -2,6 +2,11 @@
 
 pub(crate) mod alias;
 mod chardev;
+mod freeze;
+mod hostdev;
 pub(crate) mod pci_root;
+mod process;
 pub(crate) mod restart;
+#[cfg(test)]
+mod testing;
 mod usb;
