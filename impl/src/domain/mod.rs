@@ -42,6 +42,7 @@ mod machine;
 mod plug;
 mod post_parse;
 pub mod tree;
+mod validate;
 
 use std::borrow::Cow;
 

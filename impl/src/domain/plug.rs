@@ -58,6 +58,7 @@ impl Domain {
         {
             self.document_mut().remove(alias);
         }
+        self.validate()?;
         // Of an earlier device with its name.
         self.forget_records_of(node);
         let before: Vec<NodeId> = self.devices().map(|device| device.node).collect();

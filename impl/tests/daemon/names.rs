@@ -3,7 +3,14 @@
 //!
 //! A refusal is told word for word, and leaves the live definition, the status and the kept definition as they were.
 
-use std::{fs, io::Write, os::unix::net::UnixStream, path::Path, thread, time::Instant};
+use std::{
+    fs,
+    io::{BufRead, BufReader, Write},
+    os::unix::{fs::PermissionsExt, net::UnixStream},
+    path::Path,
+    thread,
+    time::Instant,
+};
 
 use serde_json::{Value, json};
 use statusquo_vmm::hypervisor::{
@@ -11,7 +18,7 @@ use statusquo_vmm::hypervisor::{
     qmp::{Client as Monitor, Limits},
 };
 
-use super::{BufRead, BufReader, Daemon, PATIENCE, PermissionsExt, has_qemu};
+use crate::support::{Daemon, PATIENCE, has_qemu};
 
 /// What the running domain has, beside a machine of this type.
 const DEVICES: &str = "<serial type='pty'/><console type='pty'/>\
