@@ -299,14 +299,9 @@ impl Domain {
                 Some(Place::Machine)
             }
             (Class::Controller, "pci") if is_root(device) => Some(Place::Machine),
-            // The first ones are those that every definition has: the USB controller is a function of the board's
-            // bridge, or has companions, and libvirt unplugs neither kind.
-            (Class::Controller, "usb" | "virtio-serial")
-                if device.index().is_ok_and(|index| index != Some(0)) =>
-            {
-                None
-            }
-            (Class::Controller, "scsi") => None,
+            // The first USB controller is a function of the board's bridge, or has companions.
+            (Class::Controller, "usb") if device.index().is_ok_and(|it| it != Some(0)) => None,
+            (Class::Controller, "scsi" | "virtio-serial") => None,
             (
                 Class::Controller
                 | Class::Sound
@@ -556,8 +551,7 @@ mod tests {
         assert_eq!(may("serial1"), Ok(()));
         assert_eq!(may("input0"), Ok(()));
         let domain = self::domain(
-            "<controller type='usb' index='1' model='qemu-xhci'/><controller type='virtio-serial' index='0'/>\
-             <controller type='virtio-serial' index='1'/>\
+            "<controller type='usb' index='1' model='qemu-xhci'/><controller type='virtio-serial' index='1'/>\
              <controller type='scsi' index='1' model='virtio-scsi'/><controller type='usb' index='2' model='qemu-xhci'/>\
              <disk><target dev='sda' bus='scsi'/><address type='drive' controller='1'/></disk>\
              <channel type='null'><target type='virtio'/><address type='virtio-serial' controller='1' port='3'/></channel>\
@@ -571,6 +565,5 @@ mod tests {
         assert_eq!(may("virtio-serial1"), Err(Place::InUse("channel0".to_owned())));
         assert_eq!(may("scsi1"), Err(Place::InUse("scsi1-0-0-0".to_owned())));
         assert_eq!(may("usb2"), Ok(()));
-        assert_eq!(may("virtio-serial0"), Err(Place::Class));
     }
 }
