@@ -23,7 +23,7 @@ use tempfile::TempDir;
 
 use super::{
     Programs, domain,
-    life::{self, Qemu, keep_capabilities, reuse_capabilities},
+    life::{self, Qemu, keep_capabilities, kept, reuse_capabilities},
     virsh::{Virsh, configure},
 };
 use crate::{
@@ -180,12 +180,6 @@ impl Run {
 }
 
 const DONE: Outcome = Outcome { reply: Reply::Done, bus: None };
-
-/// Capabilities are kept by emulator.
-fn kept(programs: &Programs, common: &TempDir) -> PathBuf {
-    let emulator = programs.qemu.file_name().unwrap_or_default();
-    common.path().join(format!("caps-{}", emulator.to_string_lossy()))
-}
 
 fn name(text: &str) -> Result<Name, Fault> {
     serde_json::from_value(text.into())

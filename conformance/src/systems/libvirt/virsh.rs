@@ -1,6 +1,7 @@
 //! One `virsh` with the QEMU driver in it: one life of the daemon.
 
 use std::{
+    ffi::OsString,
     fs::{self, File},
     io::{self, Read, Write},
     os::fd::OwnedFd,
@@ -18,6 +19,8 @@ pub struct Programs {
     pub virsh: PathBuf,
     /// The emulator of the guests.
     pub qemu: PathBuf,
+    /// The daemon, for studies that need two hosts.
+    pub libvirtd: PathBuf,
 }
 
 impl Default for Programs {
@@ -25,6 +28,8 @@ impl Default for Programs {
         Programs {
             virsh: PathBuf::from("virsh"),
             qemu: PathBuf::from("/usr/bin/qemu-system-x86_64"),
+            // Beside the administrator's programs, which not every PATH has.
+            libvirtd: PathBuf::from("/usr/sbin/libvirtd"),
         }
     }
 }
@@ -78,31 +83,31 @@ pub(super) struct Given {
 impl Virsh {
     /// Starts the driver on this directory. Domains that run are found again in the background.
     pub(super) fn start(programs: &Programs, root: &Path) -> io::Result<Self> {
-        Self::start_with(programs, root, &["-q"], None)
+        Self::start_with(programs, root, &embedded(root), &["-q"], None)
+    }
+
+    /// A client of a daemon that listens there.
+    pub(super) fn connect(programs: &Programs, root: &Path, uri: &str) -> io::Result<Self> {
+        Self::start_with(programs, root, uri, &["-q"], None)
     }
 
     /// The same on a terminal, without which it opens no console. It says more.
     pub(super) fn start_on_terminal(programs: &Programs, root: &Path) -> io::Result<Self> {
         let (ours, its) = terminal()?;
-        Self::start_with(programs, root, &[], Some((ours, its)))
+        Self::start_with(programs, root, &embedded(root), &[], Some((ours, its)))
     }
 
     fn start_with(
         programs: &Programs,
         root: &Path,
+        uri: &str,
         options: &[&str],
         terminal: Option<(OwnedFd, OwnedFd)>,
     ) -> io::Result<Self> {
         let mut driver = vec![programs.virsh.as_os_str().to_owned()];
         driver.extend(options.iter().map(Into::into));
         driver.push("-c".into());
-        let uri = format!("qemu:///embed?root={}", root.display());
-        // Killed with the thread that started it, whatever becomes of us.
-        let mut words: Vec<std::ffi::OsString> =
-            ["setpriv", "--pdeathsig", "KILL"].map(Into::into).into();
-        if rustix::process::geteuid().is_root() {
-            words.extend(["unshare".into(), "-U".into()]);
-        }
+        let mut words = as_an_ordinary_user();
         words.extend(driver);
         words.push(uri.into());
         let (ours, its) = match terminal {
@@ -118,6 +123,7 @@ impl Virsh {
             .env("XDG_CACHE_HOME", root.join("cache"))
             .env("XDG_CONFIG_HOME", root.join("config"))
             .env("LC_ALL", "C")
+            .env("LIBVIRT_AUTOSTART", "0")
             .env("LIBVIRT_LOG_OUTPUTS", format!("3:file:{}", root.join("libvirt.log").display()))
             .env("TERM", "dumb")
             .stdin(its)
@@ -217,6 +223,21 @@ impl Drop for Virsh {
     fn drop(&mut self) {
         self.end();
     }
+}
+
+/// The driver below this directory, in the client itself.
+fn embedded(root: &Path) -> String {
+    format!("qemu:///embed?root={}", root.display())
+}
+
+/// The words before a command's own: it is killed with the thread that started it, whatever becomes of us, and as
+/// root it runs in a user namespace of its own, where it takes itself for an ordinary user.
+pub(super) fn as_an_ordinary_user() -> Vec<OsString> {
+    let mut words: Vec<OsString> = ["setpriv", "--pdeathsig", "KILL"].map(Into::into).into();
+    if rustix::process::geteuid().is_root() {
+        words.extend(["unshare".into(), "-U".into()]);
+    }
+    words
 }
 
 /// What was said in answer to a command, once it is all there.
