@@ -88,23 +88,6 @@ pub struct Daemoned<S: Study> {
     pub kills: Arc<AtomicU64>,
 }
 
-impl Replayable for Hostdev {
-    const SHIPPED: Option<&'static str> = Some("libvirt-9.0");
-
-    fn libvirt(
-        study: &Self::Study,
-        programs: Programs,
-    ) -> Result<Arc<dyn Factory<Self::Study>>, String> {
-        crate::systems::libvirt::hostdev::factory(study, programs)
-    }
-}
-
-impl Replayable for Freeze {
-    fn matrix() -> Option<&'static dyn Matrix> {
-        Some(&crate::matrix::FreezeMatrix)
-    }
-}
-
 /// Something done to a family, whatever its types.
 pub trait Visitor {
     /// What comes of it.

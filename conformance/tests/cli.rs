@@ -387,3 +387,30 @@ fn a_cell_that_is_not_there_is_asked_for() {
     assert_eq!(ran.code, 2);
     assert!(ran.err.contains("no cell has a key `colour`"), "{}", ran.err);
 }
+
+#[test]
+fn the_tables_of_freeze_are_as_their_schema_says() {
+    let schema: serde_json::Value =
+        serde_json::from_str(include_str!("../schema/freeze-matrix.schema.json")).unwrap();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let ran = run(&["compare", "freeze", "--matrix", "--format", "json"]);
+    let mut printed: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    let wrong: Vec<String> =
+        validator.iter_errors(&printed).map(|error| error.to_string()).collect();
+    assert_eq!(wrong, [""; 0]);
+    for counted in printed["counted"].as_array().unwrap() {
+        let all = counted["exactly"].as_array().unwrap().iter();
+        let sum: u64 = all.map(|one| one["policies"].as_u64().unwrap()).sum();
+        assert_eq!(Some(sum), counted["policies"].as_u64());
+    }
+    let any = printed["any-daemon"].as_array().unwrap();
+    let demands: Vec<&serde_json::Value> = any
+        .iter()
+        .flat_map(|one| one["conflicts"].as_array().unwrap().iter().map(|it| &it["demands"]))
+        .collect();
+    let expected = serde_json::json!([["BOOT", "ADOPT-OLD"], ["MIG", "ADOPT-NEW", "OLDACC"]]);
+    assert_eq!(serde_json::json!(demands), expected);
+    // A schema that takes everything would say nothing.
+    printed["lemmas"][0].as_object_mut().unwrap().remove("holds");
+    assert!(!validator.is_valid(&printed));
+}

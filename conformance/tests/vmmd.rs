@@ -1,7 +1,7 @@
 //! The real daemon with a real QEMU, where there is one. `STATUSQUO_REQUIRE=qemu` makes it an error that there is none.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-use std::{path::Path, process::Command, time::Duration};
+use std::{fs, path::Path, process::Command, time::Duration};
 
 use statusquo::{
     replay::{Observed, Verdict, replay_one},
@@ -66,6 +66,34 @@ fn kills_at_random_instants_leave_all_places_agreeing() {
     let Some(vmmd) = vmmd() else { return };
     let soaked = soak::soak(&vmmd, 6, 7, 2).unwrap();
     assert_eq!((soaked.kills, &soaked.wrong), (6, &vec![]));
+}
+
+/// What is printed is what the schema says, and JUnit says the same.
+#[test]
+fn kills_are_reported_as_json_and_as_junit() {
+    if vmmd().is_none() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let junit = dir.path().join("junit.xml");
+    let words = ["replay", "restart", "--system", "vmmd", "--kills", "2", "--seed", "7"];
+    let mut command = Command::new(env!("CARGO_BIN_EXE_statusquo"));
+    command.args(words).args(["--format", "json", "--junit"]).arg(&junit);
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let printed: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let schema = serde_json::from_str(include_str!("../schema/report.schema.json")).unwrap();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    assert!(validator.is_valid(&printed), "{printed}");
+    let soaked = &printed["soaked"];
+    assert_eq!((&soaked["kills"], &soaked["seed"]), (&2.into(), &7.into()));
+    assert_eq!(soaked["wrong"], serde_json::json!([]));
+    let mut wrong = printed.clone();
+    wrong["soaked"]["kills"] = "2".into();
+    assert!(!validator.is_valid(&wrong));
+    let text = fs::read_to_string(junit).unwrap();
+    assert!(text.contains(r#"tests="1""#) && text.contains(r#"failures="0""#), "{text}");
+    assert!(text.contains("restart soak on vmmd"), "{text}");
 }
 
 #[test]

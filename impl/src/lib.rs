@@ -3,6 +3,7 @@
 //! - [`chardev`]: character devices: who is connected, who has been told, and where bytes go.
 //! - [`daemon`]: `statusquo-vmmd`, which manages real QEMUs and can be killed anywhere.
 //! - [`domain`]: libvirt's domain XML: read, edited and written without loss; aliases and addresses.
+//! - [`hostdev`]: devices of the host: which driver takes them, and who has them.
 //! - [`hotplug`]: plugging, unplugging and recovery as data, effect by effect.
 //! - [`hypervisor`]: what a daemon asks of a running machine, on QEMU or in process.
 //! - [`status`]: what is known of a running domain, kept where a killed daemon finds it again.
@@ -42,6 +43,7 @@ pub mod chardev;
 #[cfg(feature = "daemon")]
 pub mod daemon;
 pub mod domain;
+pub mod hostdev;
 pub mod hotplug;
 pub mod hypervisor;
 pub mod status;

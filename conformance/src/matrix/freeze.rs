@@ -7,7 +7,7 @@ use statusquo_model::{
     explore::Options,
     family::{Design, Family, Scope},
     studies::freeze::{
-        CODES, DESIGNS, Freeze,
+        CODES, DESIGNS, Freeze, any,
         enumerate::{Answers, codes, set},
         lemmas::{COMBINATIONS, Conflict, Lemma, Theory, Witness},
     },
@@ -86,6 +86,16 @@ fn as_json(theory: &Theory, instances: &[Instance]) -> anyhow::Result<String> {
         .into_iter()
         .map(|space| json!({ "space": space, "world": "changing", "conflicts": theory.conflicts(space, "changing") }))
         .collect();
+    let any_daemon: Vec<_> = ["changing", "constant"]
+        .into_iter()
+        .map(|world| {
+            let conflicts: Vec<_> = any::conflicts(world)
+                .iter()
+                .map(|(names, forced)| json!({ "demands": short(names), "forced": forced.steps() }))
+                .collect();
+            json!({ "world": world, "asked": any::ABOUT_GUESTS, "conflicts": conflicts })
+        })
+        .collect();
     let instances: Vec<_> = instances
         .iter()
         .map(|one| {
@@ -103,7 +113,7 @@ fn as_json(theory: &Theory, instances: &[Instance]) -> anyhow::Result<String> {
         .collect();
     Ok(serde_json::to_string_pretty(&json!({
         "version": report::VERSION, "study": "freeze", "counted": counted, "conflicts": conflicts,
-        "instances": instances, "lemmas": theory.lemmas(),
+        "any-daemon": any_daemon, "instances": instances, "lemmas": theory.lemmas(),
     }))?)
 }
 
@@ -125,6 +135,15 @@ fn as_text(theory: &Theory, instances: &[Instance], markdown: bool) -> String {
             text.push_str(&conflict_text(&conflict, markdown));
         }
     }
+    text.push_str(&heading("What no daemon can have together: default changing"));
+    text.push_str("Of all that is asked of what a guest gets, whatever is remembered and written where: for each set, the shortest history \
+                   after which every answer is wrong, against the daemon that evades it longest.\n\n");
+    for (names, forced) in any::conflicts("changing") {
+        let (bullet, tick) = if markdown { ("- ", "`") } else { ("  ", "") };
+        let steps: Vec<String> =
+            forced.steps().iter().map(|step| format!("{tick}{step}{tick}")).collect();
+        text.push_str(&format!("{bullet}{}: {}\n", short(&names).join(" & "), steps.join("; ")));
+    }
     text.push_str(&heading("Named policies"));
     text.push_str(&named(instances, markdown));
     text.push_str(&heading("Lemmas"));
@@ -132,6 +151,11 @@ fn as_text(theory: &Theory, instances: &[Instance], markdown: bool) -> String {
         text.push_str(&lemma_text(&lemma, markdown));
     }
     text
+}
+
+/// The short names of properties.
+fn short(names: &[&'static str]) -> Vec<&'static str> {
+    names.iter().filter_map(|name| name.split(':').next()).collect()
 }
 
 fn combinations(theory: &Theory, markdown: bool) -> String {

@@ -9,6 +9,8 @@ use std::{
 
 use rustix::fs::{FlockOperation, flock};
 
+use crate::domain::tree::Limits;
+
 /// The longest path that a unix socket can have: `sizeof sun_path` less the end.
 const SOCKET_PATH_MAX: usize = 107;
 
@@ -173,6 +175,20 @@ pub(super) fn replace(path: &Path, text: &str) -> io::Result<()> {
     file.sync_all()?;
     fs::rename(&new, path)?;
     sync_parent(path)
+}
+
+/// Reads a file that holds a definition, and nothing beyond what one may have.
+pub(super) fn read(path: &Path) -> io::Result<String> {
+    let most = Limits::default().bytes as u64;
+    let mut text = String::new();
+    File::open(path)?.take(most + 1).read_to_string(&mut text)?;
+    match text.len() as u64 > most {
+        true => Err(io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            format!("it has more than {most} bytes"),
+        )),
+        false => Ok(text),
+    }
 }
 
 /// Removes a file durably; it is no error if there is none.

@@ -24,11 +24,11 @@ use super::{
     client::Client,
     control::{Asked, Kind, Line, Listed, Reply, Request, State},
     guest::{Asker, Found, Guest, Order, Outbox, Said, Shared, change::with_mac, wake, woken},
-    places::{Lock, Places},
-    start::STARTING,
+    places::{self, Lock, Places},
+    start::{self, STARTING},
 };
 use crate::{
-    domain::Domain,
+    domain::{Domain, Emulator, Reading},
     hypervisor::process::Process,
     status::{Facts, Status, Store},
 };
@@ -469,7 +469,7 @@ fn texts(directory: &Path, suffix: &str) -> io::Result<Vec<(String, io::Result<S
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
         if let Some(name) = entry.file_name().to_str().and_then(|name| name.strip_suffix(suffix)) {
-            texts.push((name.to_owned(), fs::read_to_string(entry.path())));
+            texts.push((name.to_owned(), places::read(&entry.path())));
         }
     }
     texts.sort_by(|one, other| one.0.cmp(&other.0));
@@ -477,7 +477,7 @@ fn texts(directory: &Path, suffix: &str) -> io::Result<Vec<(String, io::Result<S
 }
 
 fn definition(name: &str, text: &str) -> Result<Domain, String> {
-    let domain = Domain::parse(text).map_err(|error| error.to_string())?;
+    let domain = start::kept(text).map_err(|error| error.to_string())?;
     match domain.name() {
         Ok(found) if found == name => Ok(domain),
         Ok(found) => Err(format!("it is of the domain `{found}`")),
@@ -485,7 +485,7 @@ fn definition(name: &str, text: &str) -> Result<Domain, String> {
     }
 }
 
-/// A definition as it is kept: with a UUID, and with everything that libvirt adds when it reads one.
+/// A definition as it is kept: as its user wrote it, with a UUID, and with a record of everything that is added to it.
 fn complete(xml: &str) -> Result<(String, String), super::control::Error> {
     let bad = |error: crate::domain::Error| Kind::BadXml.because(error);
     let mut domain = Domain::parse(&with_mac(xml)?).map_err(bad)?;
@@ -512,11 +512,12 @@ fn complete(xml: &str) -> Result<(String, String), super::control::Error> {
         }
         .map_err(bad)?;
     }
+    // What looks like a user's alias and is none would be dropped with the others.
+    domain.validate().map_err(bad)?;
     domain.drop_assigned_aliases();
-    domain.post_parse().map_err(bad)?;
-    domain.assign_addresses().map_err(bad)?;
-    domain.validate_aliases().map_err(bad)?;
-    Ok((name, domain.to_xml()))
+    domain.complete(Reading::Define, &Emulator::default()).map_err(bad)?;
+    domain.validate().map_err(bad)?;
+    Ok((name, domain.to_inactive().map_err(bad)?.to_xml()))
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is the shell: its deadlines are real")]

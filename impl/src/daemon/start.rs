@@ -11,20 +11,26 @@ use std::{
 
 use super::places::Places;
 use crate::{
-    domain::{Domain, Error, command_line},
+    domain::{Domain, Emulator, Error, Reading, command_line},
     hypervisor::process::{Launch, Process},
 };
 
 /// What a start is about to use.
 pub(super) const STARTING: &str = "starting.xml";
 
+/// The definition that a kept text means: what its user left open is what was chosen then, whatever would be chosen
+/// today.
+pub(super) fn kept(text: &str) -> Result<Domain, Error> {
+    let mut domain = Domain::parse(text)?;
+    domain.complete(Reading::Load, &Emulator::default())?;
+    Ok(domain)
+}
+
 /// The live definition that a start makes of a kept one.
 pub(super) fn live_definition(kept: &Domain) -> Result<Domain, Error> {
     let mut live = kept.clone();
-    live.post_parse()?;
-    live.assign_addresses()?;
     live.assign_aliases()?;
-    live.validate_aliases()?;
+    live.validate()?;
     Ok(live)
 }
 

@@ -44,6 +44,31 @@ impl Domain {
         }
     }
 
+    /// The first device that sits on this controller: `qemuDomainDiskControllerIsBusy`, for every kind of controller
+    /// that can be unplugged.
+    ///
+    /// # Errors
+    /// At the device, if a number in it is none.
+    pub(super) fn first_on(&self, controller: Device<'_>) -> Result<Option<Device<'_>>, Error> {
+        let kind = controller.kind();
+        let index = controller.index()?.unwrap_or(0);
+        for device in self.devices() {
+            let is_on = match (&*kind, device.address()?) {
+                ("scsi", Some(Address::Drive(drive))) => {
+                    let is_scsi = device.class != Class::Disk || device.kind() == "scsi";
+                    is_scsi && drive.controller == index
+                }
+                ("virtio-serial", Some(Address::VirtioSerial(port))) => port.controller == index,
+                ("usb", Some(Address::Usb(port))) => port.bus == index,
+                _ => false,
+            };
+            if is_on && device.node != controller.node {
+                return Ok(Some(device));
+            }
+        }
+        Ok(None)
+    }
+
     /// The bus of the PCI controller of this index: `qemuBuildDeviceAddressPCIGetBus`.
     ///
     /// libvirt 9.0 takes the alias in the definition for the name of a root, unless it is a user's, and on pSeries

@@ -105,6 +105,14 @@ pub enum Problem {
     /// A user alias that another device has.
     #[error("alias `{0}` is used by more than one device")]
     DuplicateAlias(String),
+    /// A disk's target that another disk has.
+    #[error("target {target} is given to two disks, {disks}: give each disk a target of its own")]
+    DuplicateTarget {
+        /// The target, in quotes.
+        target: String,
+        /// What the two are made of, and where the other is.
+        disks: String,
+    },
     /// A console that shows a serial port, and the two have different user aliases.
     #[error(
         "the console shows the serial port `{serial}`, so it cannot be called `{console}`: give both the same alias, or only one of them"

@@ -100,6 +100,8 @@ pub enum Place {
     Machine,
     /// Devices of its class are never unplugged.
     Class,
+    /// A controller, and this device is on it.
+    InUse(String),
 }
 
 impl fmt::Display for Place {
@@ -108,12 +110,13 @@ impl fmt::Display for Place {
             Place::Bus(bus) => write!(f, "it is on the bus {bus}, which has no hot-plug"),
             Place::Machine => f.write_str("it is part of the machine"),
             Place::Class => f.write_str("devices of its class have no hot-plug"),
+            Place::InUse(other) => write!(f, "{} is on it, unplug that first", Quoted(other)),
         }
     }
 }
 
 /// A name in an error: whatever it is, short and on one line.
-struct Quoted<'a>(&'a str);
+pub(super) struct Quoted<'a>(pub(super) &'a str);
 
 impl fmt::Display for Quoted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -289,8 +292,10 @@ impl Domain {
             (Class::Input, _) if device.get("@bus").as_deref() == Some("ps2") => {
                 Some(Place::Machine)
             }
-            (Class::Controller, "scsi") => None,
             (Class::Controller, "pci") if is_root(device) => Some(Place::Machine),
+            // The first USB controller is a function of the board's bridge, or has companions.
+            (Class::Controller, "usb") if device.index().is_ok_and(|it| it != Some(0)) => None,
+            (Class::Controller, "scsi" | "virtio-serial") => None,
             (
                 Class::Controller
                 | Class::Sound
@@ -309,6 +314,12 @@ impl Domain {
             ) => Some(Place::Class),
             _ => None,
         };
+        let why = why.or_else(|| match self.first_on(device) {
+            Ok(Some(other)) if device.class == Class::Controller => {
+                Some(Place::InUse(called(other)))
+            }
+            _ => None,
+        });
         match why {
             None => Ok(()),
             Some(why) => {
@@ -533,5 +544,20 @@ mod tests {
         assert_eq!(may("console0"), may("serial0"));
         assert_eq!(may("serial1"), Ok(()));
         assert_eq!(may("input0"), Ok(()));
+        let domain = self::domain(
+            "<controller type='usb' index='1' model='qemu-xhci'/><controller type='virtio-serial' index='1'/>\
+             <controller type='scsi' index='1' model='virtio-scsi'/><controller type='usb' index='2' model='qemu-xhci'/>\
+             <disk><target dev='sda' bus='scsi'/><address type='drive' controller='1'/></disk>\
+             <channel type='null'><target type='virtio'/><address type='virtio-serial' controller='1' port='3'/></channel>\
+             <input type='tablet' bus='usb'><address type='usb' bus='1' port='1'/></input>",
+        );
+        let may = |alias: &str| {
+            let device = domain.find(alias).unwrap();
+            domain.unpluggable(device).map_err(|error| error.why)
+        };
+        assert_eq!(may("usb1"), Err(Place::InUse("input0".to_owned())));
+        assert_eq!(may("virtio-serial1"), Err(Place::InUse("channel0".to_owned())));
+        assert_eq!(may("scsi1"), Err(Place::InUse("scsi1-0-0-0".to_owned())));
+        assert_eq!(may("usb2"), Ok(()));
     }
 }

@@ -30,6 +30,7 @@ mod abi;
 mod address;
 mod addresses;
 mod alias;
+mod assigned;
 mod bus;
 mod class;
 pub mod command_line;
@@ -41,15 +42,19 @@ mod machine;
 mod plug;
 mod post_parse;
 pub mod tree;
+mod validate;
 
 use std::borrow::Cow;
 
 pub use abi::Difference;
 pub use address::{Address, Drive, Pci, Usb, VirtioSerial};
 pub use alias::is_user_alias;
+pub use assigned::{Given, allocated};
 pub use bus::Bus;
 pub use class::Class;
-pub use defaults::{Auto, Automatic, Emulator, Origin, Reading, UsbFact, UsbStart, usb_facts};
+pub use defaults::{
+    Auto, Automatic, Defaults, Emulator, Origin, Reading, UsbFact, UsbStart, usb_facts,
+};
 pub use device::Device;
 pub use error::{Error, Problem};
 pub use lookup::{Fixed, LookupError, Name, Place};

@@ -1,7 +1,7 @@
 //! A device that comes while the guest runs: where it goes, what it is called, and what QEMU is asked.
 
 use super::{
-    Address, Class, Device, Domain, Error, Pci, Problem,
+    Address, Class, Defaults, Device, Domain, Error, Pci, Problem, Reading,
     command_line::{self, Backend, Parts},
     is_user_alias,
     tree::{Document, NodeId},
@@ -32,24 +32,36 @@ impl Domain {
     /// At the device, with line and column in `xml`: it cannot be plugged, there is no place for it, its alias or
     /// its address is taken, or [`command_line::parts`] refuses it. The definition is as it was.
     pub fn plug(&self, xml: &str) -> Result<Plugged, Error> {
+        self.plug_as(&Defaults::TODAY, xml)
+    }
+
+    /// The same, as a release with these defaults does it.
+    ///
+    /// # Errors
+    /// As [`Domain::plug`].
+    pub fn plug_as(&self, defaults: &Defaults, xml: &str) -> Result<Plugged, Error> {
         let mut domain = self.clone();
         let node = domain.add_device(xml)?;
-        let device = domain.prepare(node).map_err(|error| {
+        let device = domain.prepare(defaults, node).map_err(|error| {
             let own = domain.document().path(node);
             place_in(xml, own, error)
         })?;
         Ok(Plugged { domain, node, device })
     }
 
-    fn prepare(&mut self, node: NodeId) -> Result<hotplug::Device, Error> {
+    fn prepare(&mut self, defaults: &Defaults, node: NodeId) -> Result<hotplug::Device, Error> {
         if let Some(device) = self.device(node)
             && device.alias().is_some_and(|alias| !is_user_alias(&alias))
             && let Some(alias) = self.document().child(node, "alias")
         {
             self.document_mut().remove(alias);
         }
-        self.validate_aliases()?;
+        self.validate()?;
+        // Of an earlier device with its name.
+        self.forget_records_of(node);
         let before: Vec<NodeId> = self.devices().map(|device| device.node).collect();
+        let said = self.what_is_said();
+        self.fill_net_model(node, defaults)?;
         self.complete_plugged()?;
         if let Some(device) = self.device(node) {
             can_be_plugged(device)?;
@@ -61,6 +73,7 @@ impl Domain {
             return Err(self.document().error(node, Problem::NoPlace(what)));
         }
         self.assign_alias(node)?;
+        self.record_what_is_new(&said, Reading::Define)?;
         let device =
             self.device(node).ok_or_else(|| self.document().error(node, Problem::Empty))?;
         bus_takes_devices(device)?;

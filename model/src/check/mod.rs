@@ -2,6 +2,7 @@
 
 mod judge;
 mod liveness;
+pub mod strategy;
 mod verdict;
 
 use std::{

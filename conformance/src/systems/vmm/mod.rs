@@ -2,6 +2,11 @@
 
 mod alias;
 mod chardev;
+mod freeze;
+mod hostdev;
 mod pci_root;
+mod process;
 pub(crate) mod restart;
+#[cfg(test)]
+mod testing;
 mod usb;

@@ -6,7 +6,7 @@ use super::{Asker, Guest, Running};
 use crate::{
     daemon::{
         control::{Error, Form, Kind, Named, Reply, State, causes},
-        places,
+        places, start,
     },
     domain::{Class, Domain, LookupError, Name, Problem, is_user_alias, tree::Document},
     hotplug::{self, BusError, Refusal, name_bus},
@@ -15,7 +15,7 @@ use crate::{
 
 impl Guest {
     pub(super) fn define(&mut self, xml: &str) -> Result<Reply, Error> {
-        let domain = Domain::parse(xml).map_err(|error| Kind::BadXml.because(error))?;
+        let domain = start::kept(xml).map_err(|error| Kind::BadXml.because(error))?;
         let known = match (&self.definition, &self.running) {
             (Some(definition), _) => Some(definition),
             (None, Some(running)) => Some(running.file.domain()),
@@ -28,7 +28,7 @@ impl Guest {
             return Err(Kind::WrongState.because(why));
         }
         let path = self.shared.places.definitions().join(format!("{}.xml", self.name));
-        places::replace(&path, &domain.to_xml()).map_err(|error| {
+        places::replace(&path, xml).map_err(|error| {
             Kind::Storage.because(format!("write `{}`: {error}", path.display()))
         })?;
         self.definition = Some(domain);
@@ -52,29 +52,29 @@ impl Guest {
     }
 
     pub(super) fn dump(&mut self, form: Form) -> Result<Reply, Error> {
-        let xml = match (&mut self.running, form) {
-            (Some(running), Form::Live | Form::Status | Form::Migratable) => {
-                let followed = running.file.follow(&running.machine.record().clone());
-                followed.map_err(|error| Kind::BadXml.because(error))?;
-                match form {
-                    Form::Status => running.file.to_xml(),
-                    Form::Live => running.file.domain().to_xml(),
-                    _ => migratable(running.file.domain()),
-                }
-            }
-            (None, Form::Status) => {
-                let why = format!("`{}` does not run, so it has no status", self.name);
-                return Err(Kind::WrongState.because(why));
-            }
-            _ => match &self.definition {
-                Some(definition) => definition.to_xml(),
-                None => {
-                    let why = format!("no definition of `{}` is kept", self.name);
-                    return Err(Kind::NoSuchDomain.because(why));
-                }
-            },
+        let bad = |error: crate::domain::Error| Kind::BadXml.because(error);
+        if let (Some(running), false) = (&mut self.running, form == Form::Inactive) {
+            running.file.follow(&running.machine.record().clone()).map_err(bad)?;
+            let live = running.file.domain();
+            return Ok(Reply::Xml(match form {
+                Form::Status => running.file.to_xml(),
+                Form::Migratable => migratable(live).map_err(bad)?,
+                Form::Live | Form::Inactive => live.to_xml(),
+            }));
+        }
+        if form == Form::Status {
+            let why = format!("`{}` does not run, so it has no status", self.name);
+            return Err(Kind::WrongState.because(why));
+        }
+        let Some(definition) = &self.definition else {
+            let why = format!("no definition of `{}` is kept", self.name);
+            return Err(Kind::NoSuchDomain.because(why));
         };
-        Ok(Reply::Xml(xml))
+        Ok(Reply::Xml(match form {
+            Form::Inactive => definition.to_inactive().map_err(bad)?.to_xml(),
+            Form::Migratable => migratable(definition).map_err(bad)?,
+            Form::Live | Form::Status => definition.to_xml(),
+        }))
     }
 
     pub(super) fn free_for_change(&mut self) -> Result<&mut Running, Error> {
@@ -197,11 +197,11 @@ pub(in crate::daemon) fn with_mac(xml: &str) -> Result<String, Error> {
     Ok(document.to_xml())
 }
 
-/// The definition without what the other host chooses: assigned aliases and the names of ptys.
-fn migratable(live: &Domain) -> String {
-    let mut domain = live.clone();
-    domain.drop_assigned_aliases();
-    domain.to_xml()
+/// The definition as another daemon is sent it; aliases that were assigned are the receiver's to assign.
+fn migratable(domain: &Domain) -> Result<String, crate::domain::Error> {
+    let mut sent = domain.to_migratable()?;
+    sent.drop_assigned_aliases();
+    Ok(sent.to_xml())
 }
 
 pub(super) fn refused(refusal: &Refusal) -> Error {

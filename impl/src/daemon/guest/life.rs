@@ -114,7 +114,7 @@ impl Guest {
     /// A daemon was killed while it started this domain: the start is finished, or was never made.
     pub(super) fn finish_start(&mut self) {
         let starting = self.shared.places.domain(&self.name).join(STARTING);
-        let Ok(text) = std::fs::read_to_string(&starting) else { return };
+        let Ok(text) = places::read(&starting) else { return };
         if self.running.is_none() {
             let finished = self.find_started(&text);
             match finished {

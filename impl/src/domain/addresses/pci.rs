@@ -587,7 +587,8 @@ fn wants_address(device: Device<'_>) -> bool {
 }
 
 fn is_hostdev(interface: Device<'_>) -> bool {
-    interface.get("@type").as_deref() == Some("hostdev")
+    let actual = interface.get("actual/@type").or_else(|| interface.get("@type"));
+    actual.as_deref() == Some("hostdev")
 }
 
 /// The first IDE controller is function 1 of the PIIX3, the first USB controller of its kind is function 2.

@@ -19,7 +19,11 @@ pub(super) fn parts(device: Device<'_>) -> Result<Parts, Error> {
 ///
 /// QEMU has no other way than VFIO; libvirt decides so when it starts or attaches, not when it reads.
 pub(super) fn assigned(device: Device<'_>) -> Result<Parts, Error> {
-    if let Some(driver) = device.get("driver/@name").filter(|driver| driver != "vfio") {
+    // What a network has given is said in an element of its own.
+    let given = device.get("actual/@type").is_some();
+    let get = |path: &'static str, of_network| if given { of_network } else { path };
+    let driver = get("driver/@name", "actual/driver/@name");
+    if let Some(driver) = device.get(driver).filter(|driver| driver != "vfio") {
         let value = driver.into_owned();
         let expected = "vfio, the only driver that QEMU has for this";
         return Err(device.error(Problem::Value { value, expected }));
@@ -28,9 +32,11 @@ pub(super) fn assigned(device: Device<'_>) -> Result<Parts, Error> {
         let missing = || device.error(Problem::MissingAttribute("address"));
         number(device, path)?.ok_or_else(missing)
     };
-    let (bus, slot) = (part("source/address/@bus")?, part("source/address/@slot")?);
-    let function = part("source/address/@function")?;
-    let domain = number(device, "source/address/@domain")?.unwrap_or(0);
+    let bus = part(get("source/address/@bus", "actual/source/address/@bus"))?;
+    let slot = part(get("source/address/@slot", "actual/source/address/@slot"))?;
+    let function = part(get("source/address/@function", "actual/source/address/@function"))?;
+    let domain = get("source/address/@domain", "actual/source/address/@domain");
+    let domain = number(device, domain)?.unwrap_or(0);
     let mut properties = Properties::new("vfio-pci")
         .with("host", format!("{domain:04x}:{bus:02x}:{slot:02x}.{function}"))
         .with("id", alias(device)?);

@@ -6,6 +6,9 @@ use crate::domain::{Class, Domain, Error, is_user_alias, tree::NodeId};
 /// The element that holds what was left out.
 const LEFT_OUT: &str = "left-out";
 
+/// On machines that give it at all. A QEMU without it cannot take the guest: its stream has the card.
+const FIRST_NET_MODEL: &str = "rtl8139";
+
 impl Domain {
     /// The definition as its user wrote it: `dumpxml --inactive`, and what is kept on disk.
     ///
@@ -17,6 +20,7 @@ impl Domain {
     /// When the document cannot grow.
     pub fn to_inactive(&self) -> Result<Self, Error> {
         let mut text = self.clone();
+        text.forget_the_run();
         text.hide_automatic()?;
         text.compacted()
     }
@@ -27,7 +31,8 @@ impl Domain {
     /// What an old receiver does not know and adds by itself is left out (`qemuDomainDefFormatBufInternal` with
     /// `VIR_DOMAIN_XML_MIGRATABLE`): the only USB controller, where it is a piix3-uhci of an i440fx machine, whose
     /// place is the same for ever; the only PCI root; the panic device of pseries and s390. So is a controller at slot
-    /// 0, which cannot be written, and which the receivers that also start `-usb` have. Nothing else is: whatever is
+    /// 0, which cannot be written, and which the receivers that also start `-usb` have; and the model of a network card
+    /// that nobody chose, where it is the first that there was (`qemuDomainDefaultNetModel`). Nothing else is: whatever is
     /// not constant over all receivers is said. What was left out is kept in `<metadata>`, for a receiver of ours.
     ///
     /// # Errors
@@ -55,7 +60,22 @@ impl Domain {
                 document.remove(node);
             }
         }
+        text.hide_first_net_models()?;
         text.compacted()
+    }
+
+    /// A network card whose model nobody chose, and that is what every reader has always given.
+    fn hide_first_net_models(&mut self) -> Result<(), Error> {
+        let keys = self.keys();
+        for record in self.automatic() {
+            let is_first = record.what == "model/@type" && record.value == FIRST_NET_MODEL;
+            if let Some(&device) = keys.get(&record.of).filter(|_| is_first)
+                && self.holds(&record, device)
+            {
+                self.hide(&record, device)?;
+            }
+        }
+        Ok(())
     }
 
     /// Without what edits left behind.

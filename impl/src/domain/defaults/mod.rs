@@ -39,6 +39,7 @@
 mod migratable;
 mod process;
 mod record;
+mod run;
 mod usb;
 
 #[cfg(test)]
@@ -95,6 +96,24 @@ impl Emulator {
     }
 }
 
+/// What a release gives to who defines today, or plugs something, and leaves it open.
+///
+/// Whatever was defined, started or sent before keeps what it has: a release that changes one of these changes it for
+/// new guests only. Values that only one run of the host sees have their default in [`crate::hostdev`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Defaults {
+    /// The model of a network card; none: what libvirt has always given on this machine.
+    pub net_model: Option<&'static str>,
+    /// Models of the USB controller of a pseries, the best first.
+    pub usb_of_pseries: &'static [&'static str],
+}
+
+impl Defaults {
+    /// This release's.
+    pub const TODAY: Self =
+        Self { net_model: None, usb_of_pseries: &["qemu-xhci", "nec-xhci", "pci-ohci"] };
+}
+
 /// What of each class may be left open and is recorded when it is filled.
 fn open_values(class: Class) -> &'static [&'static str] {
     match class {
@@ -116,19 +135,58 @@ impl Domain {
     /// When the definition cannot be completed: no controller of this QEMU could be the default, an address is taken.
     /// The definition is then to be thrown away.
     pub fn complete(&mut self, reading: Reading, emulator: &Emulator) -> Result<(), Error> {
+        self.complete_as(&Defaults::TODAY, reading, emulator)
+    }
+
+    /// The same, as a release with these defaults does it.
+    ///
+    /// # Errors
+    /// As [`Domain::complete`].
+    pub fn complete_as(
+        &mut self,
+        defaults: &Defaults,
+        reading: Reading,
+        emulator: &Emulator,
+    ) -> Result<(), Error> {
         self.restore_left_out()?;
         self.restore_hidden()?;
         self.forget_what_was_edited();
+        if reading != Reading::Process {
+            self.forget_the_run();
+        }
         self.assign_controller_indexes()?;
         let before = self.what_is_said();
-        self.resolve_usb(reading, emulator)?;
+        self.resolve_usb(defaults, reading, emulator)?;
+        if reading == Reading::Define {
+            let cards: Vec<NodeId> = self.of(Class::Interface).map(|card| card.node).collect();
+            cards.into_iter().try_for_each(|card| self.fill_net_model(card, defaults))?;
+        }
         self.post_parse()?;
         self.assign_addresses()?;
         self.record_what_is_new(&before, reading)
     }
 
+    /// Today's model for a network card that has none.
+    pub(in crate::domain) fn fill_net_model(
+        &mut self,
+        card: NodeId,
+        defaults: &Defaults,
+    ) -> Result<(), Error> {
+        let document = self.document();
+        let is_no_card = document.has(card, "@type", "hostdev")
+            || document.has(card, "actual/@type", "hostdev")
+            || document.has(card, "@type", "vdpa");
+        match defaults.net_model.filter(|_| !is_no_card) {
+            Some(model) if document.get(card, "model/@type").is_none() => {
+                self.document_mut().put(card, "model/@type", model)?;
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Which of the values that may be open are given.
-    fn what_is_said(&self) -> BTreeMap<NodeId, BTreeSet<&'static str>> {
+    pub(in crate::domain) fn what_is_said(&self) -> BTreeMap<NodeId, BTreeSet<&'static str>> {
         let said = |node, class| {
             let given = |what: &&str| record::value(self.document(), node, what).is_some();
             open_values(class).iter().copied().filter(given).collect()
@@ -136,7 +194,7 @@ impl Domain {
         self.devices().map(|device| (device.node, said(device.node, device.class))).collect()
     }
 
-    fn record_what_is_new(
+    pub(in crate::domain) fn record_what_is_new(
         &mut self,
         before: &BTreeMap<NodeId, BTreeSet<&'static str>>,
         reading: Reading,

@@ -78,8 +78,31 @@ pub(in crate::domain) fn said_address(document: &Document, device: NodeId) -> Op
     value(document, device, "address")
 }
 
+/// Removes an attribute of a device, and the elements that were there for it only.
+pub(super) fn take_out(document: &mut Document, device: NodeId, path: &str) {
+    let (elements, name) = path.rsplit_once("/@").unwrap_or(("", &path[1..]));
+    let owner = match elements {
+        "" => Some(device),
+        elements => document.descendant(device, elements),
+    };
+    let Some(owner) = owner else { return };
+    document.remove_attribute(owner, name);
+    let is_empty = document.attributes(owner).next().is_none()
+        && document.children(owner).next().is_none()
+        && document.text(owner).trim().is_empty();
+    if owner != device && is_empty {
+        document.remove(owner);
+    }
+}
+
 fn local(name: &str) -> &str {
     name.rsplit_once(':').map_or(name, |(_, local)| local)
+}
+
+impl Automatic {
+    pub(super) fn remove(&self, document: &mut Document) {
+        document.remove(self.node);
+    }
 }
 
 impl Domain {
@@ -138,7 +161,7 @@ impl Domain {
     }
 
     /// Is the recorded value there?
-    fn holds(&self, record: &Automatic, device: NodeId) -> bool {
+    pub(super) fn holds(&self, record: &Automatic, device: NodeId) -> bool {
         if record.hidden {
             return false;
         }
@@ -275,34 +298,40 @@ impl Domain {
             if !self.holds(&record, device) {
                 continue;
             }
-            let document = self.document_mut();
-            let shown = match &*record.what {
-                PRESENCE => Some(device),
-                "address" => document.child(device, "address"),
-                path => {
-                    let (elements, name) = path.rsplit_once("/@").unwrap_or(("", &path[1..]));
-                    let owner = match elements {
-                        "" => Some(device),
-                        elements => document.descendant(device, elements),
-                    };
-                    if let Some(owner) = owner {
-                        document.remove_attribute(owner, name);
-                    }
-                    None
-                }
-            };
-            if let Some(shown) = shown {
-                let xml = document.fragment(shown);
-                document.append_xml(record.node, &xml)?;
-                document.remove(shown);
-                let is_empty = document.children(device).next().is_none();
-                if shown != device && is_empty && document.text(device).trim().is_empty() {
-                    document.set_text(device, "")?;
-                }
-            }
-            document.set_attribute(record.node, "hidden", "yes")?;
+            self.hide(&record, device)?;
         }
         Ok(())
+    }
+
+    /// Takes one recorded value out of the text.
+    pub(super) fn hide(&mut self, record: &Automatic, device: NodeId) -> Result<(), Error> {
+        let document = self.document_mut();
+        let shown = match &*record.what {
+            PRESENCE => Some(device),
+            "address" => document.child(device, "address"),
+            path => {
+                take_out(document, device, path);
+                None
+            }
+        };
+        if let Some(shown) = shown {
+            let xml = document.fragment(shown);
+            document.append_xml(record.node, &xml)?;
+            document.remove(shown);
+            let is_empty = document.children(device).next().is_none();
+            if shown != device && is_empty && document.text(device).trim().is_empty() {
+                document.set_text(device, "")?;
+            }
+        }
+        document.set_attribute(record.node, "hidden", "yes")
+    }
+
+    /// Drops what is recorded of a device.
+    pub(in crate::domain) fn forget_records_of(&mut self, device: NodeId) {
+        let name = self.keys().into_iter().find(|(_, node)| *node == device).map(|(name, _)| name);
+        for record in self.automatic().iter().filter(|record| Some(&record.of) == name.as_ref()) {
+            self.document_mut().remove(record.node);
+        }
     }
 
     /// Puts hidden values back where the text has none, and drops the records of those that it has.

@@ -2,7 +2,7 @@
 //!
 //! What older daemons did is in `docs/studies/usb.md`, rule by rule.
 
-use super::{Emulator, Reading};
+use super::{Defaults, Emulator, Reading};
 use crate::domain::{Address, Class, Domain, Error, Pci, Problem, tree::NodeId};
 
 /// The type of an address that only the machine itself can give: slot 0 of a pseries, where `-usb` puts its
@@ -72,11 +72,12 @@ impl Domain {
     /// Leaves nothing open about USB controller 0.
     pub(super) fn resolve_usb(
         &mut self,
+        defaults: &Defaults,
         reading: Reading,
         emulator: &Emulator,
     ) -> Result<(), Error> {
         let Some(node) = self.usb_controller()? else {
-            return self.add_usb(reading, emulator);
+            return self.add_usb(defaults, reading, emulator);
         };
         if self.document().get(node, "@model").is_some() {
             return Ok(());
@@ -88,7 +89,7 @@ impl Domain {
         } else if machine.is_q35() {
             self.first(emulator, &["piix3-uhci"], node)?
         } else if machine.is_ppc64() {
-            self.default_of_ppc64(reading, emulator, node)?
+            self.default_of_ppc64(defaults, reading, emulator, node)?
         } else {
             return Ok(());
         };
@@ -96,7 +97,12 @@ impl Domain {
         Ok(())
     }
 
-    fn add_usb(&mut self, reading: Reading, emulator: &Emulator) -> Result<(), Error> {
+    fn add_usb(
+        &mut self,
+        defaults: &Defaults,
+        reading: Reading,
+        emulator: &Emulator,
+    ) -> Result<(), Error> {
         let machine = self.machine();
         if machine.is_i440fx() {
             return self.add_controller("usb", 0, Some("piix3-uhci"));
@@ -113,7 +119,7 @@ impl Domain {
         }
         if machine.is_ppc64() {
             let root = self.root();
-            let model = self.default_of_ppc64(reading, emulator, root)?;
+            let model = self.default_of_ppc64(defaults, reading, emulator, root)?;
             return self.add_controller("usb", 0, Some(model));
         }
         // Every other machine has had one default for ever: `post_parse` knows it.
@@ -133,12 +139,13 @@ impl Domain {
     /// New guests get the best that there is; all others what libvirt gave since 1.3.1 (`90acbc76e`).
     fn default_of_ppc64(
         &self,
+        defaults: &Defaults,
         reading: Reading,
         emulator: &Emulator,
         node: NodeId,
     ) -> Result<&'static str, Error> {
         match reading {
-            Reading::Define => self.first(emulator, &["qemu-xhci", "nec-xhci", "pci-ohci"], node),
+            Reading::Define => self.first(emulator, defaults.usb_of_pseries, node),
             Reading::Load | Reading::Process => self.first(emulator, &["pci-ohci"], node),
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::domain::{
     Class, Device, Domain, Error, Problem, is_user_alias,
-    tree::{Document, Kind, NodeId},
+    tree::{Document, NodeId},
 };
 
 /// Most ISA serial ports: `VIR_MAX_ISA_SERIAL_PORTS`.
@@ -205,7 +205,7 @@ impl Domain {
     }
 
     /// Makes the first console show the first serial port: `virDomainDefFormatInternalSetRootName`, which prints a
-    /// relabelled copy of the serial port. Elements that libvirt does not know of stay in the console.
+    /// relabelled copy of the serial port. What libvirt does not know of stays in either as it is.
     ///
     /// To be called after any change to the serial port.
     pub fn mirror_console(&mut self) -> Result<(), Error> {
@@ -214,44 +214,82 @@ impl Domain {
         };
         let Some(serial) = self.overlaid_serial(console) else { return Ok(()) };
         let serial = serial.node;
-        let mut copy = Document::parse(&self.document().fragment(serial))?;
-        let root = copy.root();
-        copy.rename(root, "console")?;
-        let port = copy.get(root, "target/@port").unwrap_or("0".into()).into_owned();
-        let path = copy.get(root, "source/@path").map(|path| path.into_owned());
-        match path {
-            Some(path) if port == "0" && copy.has(root, "@type", "pty") => {
-                copy.set_attribute(root, "tty", &path)?;
-            }
-            _ => drop(copy.remove_attribute(root, "tty")),
-        }
-        let target = format!("<target type='serial' port='{port}'/>");
-        match copy.child(root, "target") {
-            Some(old) => {
-                copy.insert_xml(old, &target)?;
-                copy.remove(old);
-            }
-            None => drop(copy.append_xml(root, &target)?),
-        }
+        self.mirror_attributes(serial, console)?;
         let document = self.document();
-        let known = ["source", "protocol", "log", "target", "alias", "address", "acpi"];
-        let present: Vec<String> = copy.children(root).map(|node| copy.fragment(node)).collect();
-        let own = document.nodes(console).filter(|&node| {
-            document.kind(node) == Kind::Element
-                && !known.iter().any(|name| document.is(node, name))
-        });
-        for xml in own.map(|node| document.fragment(node)) {
-            if !present.contains(&xml) {
-                copy.append_xml(root, &xml)?;
+        let mut target = Document::parse("<target type='serial'/>")?;
+        let port = document.get(serial, "target/@port").unwrap_or("0".into());
+        target.set_attribute(target.root(), "port", &port)?;
+        let mut target = Some(target.to_xml());
+        let mut wanted = Vec::new();
+        for node in known(document, serial) {
+            match document.is(node, "target") {
+                true => wanted.extend(target.take()),
+                false => wanted.push(document.fragment(node)),
             }
         }
-        if !self.document().same_elements(console, &copy, root) {
-            let xml = copy.fragment(root);
-            self.document_mut().insert_xml(console, &xml)?;
-            self.document_mut().remove(console);
+        wanted.extend(target);
+        let there: Vec<NodeId> = known(document, console).collect();
+        let mut last = None;
+        for (place, xml) in wanted.iter().enumerate() {
+            let document = self.document_mut();
+            let node = match there.get(place) {
+                Some(&node) => {
+                    let shown = Document::parse_with(xml, document.limits())?;
+                    match document.same(node, &shown, shown.root()) {
+                        true => node,
+                        false => document.replace_xml(node, xml)?,
+                    }
+                }
+                None => {
+                    let next = match last {
+                        Some(last) => document.next_element(last),
+                        None => document.children(console).next(),
+                    };
+                    match next {
+                        Some(next) => document.insert_xml(next, xml)?,
+                        None => document.append_xml(console, xml)?,
+                    }
+                }
+            };
+            last = Some(node);
+        }
+        for &node in there.iter().skip(wanted.len()) {
+            self.document_mut().remove(node);
         }
         Ok(())
     }
+
+    fn mirror_attributes(&mut self, serial: NodeId, console: NodeId) -> Result<(), Error> {
+        let document = self.document();
+        let path = document.get(serial, "source/@path").filter(|_| {
+            document.has(serial, "@type", "pty")
+                && document.get(serial, "target/@port").is_none_or(|port| port == "0")
+        });
+        let mut wanted = vec![("type".to_owned(), document.get(serial, "@type"))];
+        wanted.push(("tty".to_owned(), path));
+        // What the copied elements' names and attributes may need.
+        for (name, value) in document.attributes(serial) {
+            if name.starts_with("xmlns:") && document.attribute(console, name).is_none() {
+                wanted.push((name.to_owned(), Some(value)));
+            }
+        }
+        let wanted: Vec<(String, Option<String>)> =
+            wanted.into_iter().map(|(name, value)| (name, value.map(Into::into))).collect();
+        for (name, value) in wanted {
+            match value {
+                Some(value) => self.put_changed(console, &format!("@{name}"), &value)?,
+                None => drop(self.document_mut().remove_attribute(console, &name)),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The elements of a character device that libvirt prints.
+fn known(document: &Document, device: NodeId) -> impl Iterator<Item = NodeId> + '_ {
+    let names = ["source", "protocol", "log", "target", "alias", "address", "acpi"];
+    let is_known = move |node: &NodeId| names.iter().any(|name| document.is(*node, name));
+    document.children(device).filter(is_known)
 }
 
 #[cfg(test)]
@@ -377,6 +415,47 @@ mod tests {
         );
     }
 
+    /// What libvirt does not know of stays in each of the two, and nothing grows.
+    #[test]
+    fn what_is_unknown_in_a_console_stays_and_the_second_time_changes_nothing() {
+        let consoles = [
+            "<console/>",
+            "<console type='pty'><x/><x/><!-- c --><target port='7'/><source path='/old'/>text<y z='1'>\n</y></console>",
+            "<console>\n  <x>\n    <a/>\n  </x>\n</console><!-- after -->",
+            "<console x:own='1' xmlns:x='urn:x'><source xmlns='urn:y'/><alias name='old'/><alias/></console>",
+        ];
+        let serials = [
+            "<serial type='pty'/>",
+            "<serial type='pty'><x/><target port='2'/><source path='/dev/pts/1'/><z/></serial>",
+            "<serial type='null' xmlns:q='urn:q'><q:mine/><log q:of='1' file='/l'/>\n<target type='usb-serial' port='&apos;/>&lt;'/></serial>",
+            "",
+        ];
+        for (serial, console) in serials.iter().flat_map(|s| consoles.map(|c| (s, c))) {
+            for between in ["", "\n", "\n<!-- c -->"] {
+                // `domain` checks that the second time changes nothing.
+                let mut domain = domain("x86_64", "pc", &format!("{serial}{between}{console}"));
+                domain.assign_aliases().unwrap();
+                domain.mirror_console().unwrap();
+                let once = domain.to_xml();
+                domain.mirror_console().unwrap();
+                assert_eq!(domain.to_xml(), once);
+                let console = domain.of(Class::Console).next().unwrap();
+                let serial = domain.of(Class::Serial).next().unwrap();
+                assert_eq!(
+                    (console.alias(), console.backend()),
+                    (serial.alias(), serial.backend())
+                );
+                assert_eq!(console.get("target/@port"), serial.get("target/@port"));
+                assert_eq!(console.get("source/@path"), serial.get("source/@path"));
+            }
+        }
+        let domain = domain("x86_64", "pc", &format!("{}\n{}", serials[1], consoles[1]));
+        insta::assert_snapshot!(domain.of(Class::Console).next().unwrap().to_xml(), @r"
+        <console type='pty'><x/><x/><!-- c --><target type='serial' port='2'/><source path='/dev/pts/1'/>text<y z='1'>
+        </y></console>
+        ");
+    }
+
     #[test]
     fn the_console_shows_what_the_serial_port_is() {
         let mut domain = domain(
@@ -389,10 +468,10 @@ mod tests {
         let console = domain.of(Class::Console).next().unwrap();
         insta::assert_snapshot!(console.to_xml(), @r"
         <console type='pty' tty='/dev/pts/3'>
+            <x:mine xmlns:x='urn:x'/>
             <source path='/dev/pts/3'/>
             <target type='serial' port='0'/>
             <alias name='serial0'/>
-            <x:mine xmlns:x='urn:x'/>
           </console>
         ");
     }

@@ -108,6 +108,18 @@ impl Document {
         self.insert(self.node(sibling).parent, Some(sibling), xml)
     }
 
+    /// Puts the element written in `xml` where `old` is, which is removed; the blanks around it stay.
+    pub fn replace_xml(&mut self, old: NodeId, xml: &str) -> Result<NodeId, Error> {
+        let parent = self.node(old).parent;
+        if self.kind(parent) != Kind::Element {
+            return Err(self.error(old, Problem::OutsideRoot));
+        }
+        let new = self.parse_element(parent, xml)?;
+        self.link(parent, Some(old), new);
+        self.unlink(old);
+        Ok(new)
+    }
+
     /// Removes a node, and the blanks before it; what has nothing but blanks left becomes empty.
     pub fn remove(&mut self, id: NodeId) {
         let parent = self.node(id).parent;
@@ -174,18 +186,16 @@ impl Document {
 
     /// The line end and blanks before a child of `parent`; none if it has text of its own or no line ends.
     fn indentation(&self, parent: NodeId) -> Option<String> {
-        let blank =
-            |id: NodeId| (self.kind(id) == Kind::Text).then(|| self.str(self.node(id).head));
-        let texts = || self.nodes(parent).filter_map(blank);
-        if texts().any(|text| !text.trim().is_empty()) {
+        let text = |id: NodeId| (self.kind(id) == Kind::Text).then(|| self.str(self.node(id).head));
+        if self.nodes(parent).filter_map(text).any(|text| !blank(text)) {
             return None;
         }
         let last_line = |text: &str| text.rfind('\n').map(|at| text[at..].to_owned());
         if let Some(first) = self.node(parent).first.some() {
-            return blank(first).and_then(last_line);
+            return text(first).and_then(last_line);
         }
         // An empty element: two blanks more than its own line.
-        let own = self.node(parent).previous.some().and_then(blank).and_then(last_line);
+        let own = self.node(parent).previous.some().and_then(text).and_then(last_line);
         match own {
             Some(own) => Some(own + "  "),
             None if self.parent(parent).is_none() => Some("\n  ".to_owned()),
@@ -194,7 +204,7 @@ impl Document {
     }
 
     pub(super) fn is_blank(&self, id: NodeId) -> bool {
-        self.kind(id) == Kind::Text && self.str(self.node(id).head).trim().is_empty()
+        self.kind(id) == Kind::Text && blank(self.str(self.node(id).head))
     }
 
     /// Gives `<name/>` an end tag.
@@ -312,4 +322,9 @@ impl Document {
         let node = self.node_mut(id);
         (node.parent, node.previous, node.next) = (NodeId::NONE, NodeId::NONE, NodeId::NONE);
     }
+}
+
+/// Nothing but what XML calls white space: a no-break space is text.
+fn blank(text: &str) -> bool {
+    text.bytes().all(|b| matches!(b, b' ' | b'\t' | b'\n' | b'\r'))
 }

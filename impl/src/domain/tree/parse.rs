@@ -78,9 +78,15 @@ impl Document {
         if let Some((at, code)) = chars::forbidden(&text[start..]) {
             return Err((start + at, top, Problem::Character(code)));
         }
+        // quick-xml would pass over a byte order mark and count from behind it.
+        if text[start..].starts_with('\u{feff}') {
+            return Err((start, top, Problem::OutsideRoot));
+        }
         let mut reader = Reader::from_str(&text[start..]);
         reader.config_mut().check_comments = true;
-        let mut builder = Builder { nodes, attributes, limits, text, parent: top, depth };
+        // Hardly any definition has one, and then no text needs to be searched.
+        let brackets = memchr::memchr(b']', &text.as_bytes()[start..]).is_some();
+        let mut builder = Builder { nodes, attributes, limits, text, parent: top, depth, brackets };
         let mut from = start;
         loop {
             let event = reader.read_event().map_err(|error| {
@@ -108,6 +114,8 @@ struct Builder<'a> {
     limits: &'a Limits,
     parent: NodeId,
     depth: usize,
+    /// There is a `]` somewhere.
+    brackets: bool,
 }
 
 /// Problem, and the offset if it is not where the token starts.
@@ -214,12 +222,16 @@ impl Builder<'_> {
 
     /// Text and references that touch each other are one node.
     fn characters(&mut self, span: Span) -> Result<(), Failed> {
-        let raw = &self.text[span.start as usize..span.end as usize];
+        let raw = self.bytes(span);
         let blank = |b: u8| matches!(b, b' ' | b'\t' | b'\n' | b'\r');
-        if self.parent == NodeId::DOCUMENT && !raw.bytes().all(blank) {
-            let at = raw.bytes().position(|b| !blank(b)).unwrap_or(0);
+        if self.parent == NodeId::DOCUMENT && !raw.iter().all(|&b| blank(b)) {
+            let at = raw.iter().position(|&b| !blank(b)).unwrap_or(0);
             return Err((span.start as usize + at, Problem::OutsideRoot));
         }
+        let closes = match self.brackets {
+            true => memchr::memmem::find(raw, b"]]>"),
+            false => None,
+        };
         let start = match self.nodes[self.parent.0 as usize].last.some() {
             Some(last) if self.nodes[last.0 as usize].kind == Kind::Text => {
                 let node = &mut self.nodes[last.0 as usize];
@@ -231,7 +243,7 @@ impl Builder<'_> {
                 span.start as usize
             }
         };
-        if let Some(at) = memchr::memmem::find(raw.as_bytes(), b"]]>") {
+        if let Some(at) = closes {
             let at = span.start as usize + at;
             return Err((at.max(start), Problem::Syntax("`]]>` must be written `]]&gt;`".into())));
         }
@@ -243,19 +255,17 @@ impl Builder<'_> {
             return Err((0, Problem::OutsideRoot));
         }
         let (start, end) = (span.start as usize, span.end as usize);
-        let bytes = self.text.as_bytes();
-        let name_end = start + 1 + name_len(&bytes[start + 1..end]);
-        let name = &self.text[start + 1..name_end];
-        if !chars::is_name(name) {
-            return Err((start, Problem::Name(short(name))));
-        }
+        let name_end = self
+            .name(start + 1, end)
+            .map_err(|name_end| (start, Problem::Name(short(&self.text[start + 1..name_end]))))?;
         let first = self.attributes.len();
         let tail = self.start_tag(name_end, end, first)?;
         let head = Span { start: span.start, end: to_u32(name_end) };
         let mut node = Node::new(Kind::Element, head, self.parent);
         node.attributes = (to_u32(first), to_u32(self.attributes.len() - first));
         node.tail = Span { start: to_u32(tail), end: span.end };
-        node.foreign = match self.attributes[first..].iter().find(|a| self.str(a.name) == "xmlns") {
+        let default = self.attributes[first..].iter().find(|a| self.bytes(a.name) == b"xmlns");
+        node.foreign = match default {
             Some(default) => default.value.start != default.value.end,
             None => self.nodes[self.parent.0 as usize].foreign,
         };
@@ -266,73 +276,150 @@ impl Builder<'_> {
         &self.text[span.start as usize..span.end as usize]
     }
 
+    fn bytes(&self, span: Span) -> &[u8] {
+        &self.text.as_bytes()[span.start as usize..span.end as usize]
+    }
+
     /// Reads the attributes between `at` and `end`; returns where the tag's end begins, with its blanks.
     ///
     /// quick-xml's own iterator gives no offsets and accepts attributes that touch each other.
     fn start_tag(&mut self, mut at: usize, end: usize, first: usize) -> Result<usize, Failed> {
-        let bytes = self.text.as_bytes();
-        let blanks = |at: usize| {
-            bytes[at..end].iter().take_while(|b| matches!(b, b' ' | b'\t' | b'\n' | b'\r')).count()
+        let bytes = &self.text.as_bytes()[..end];
+        // The tag ends with `>`, so each of these stops.
+        let blanks = |mut at: usize| {
+            while BYTES[usize::from(bytes[at])] & BLANK != 0 {
+                at += 1;
+            }
+            at
         };
         loop {
             let lead = at;
-            at += blanks(at);
-            if matches!(&bytes[at..end], b">" | b"/>") {
+            at = blanks(at);
+            if matches!(&bytes[at..], b">" | b"/>") {
                 return Ok(lead);
             }
             if at == lead {
                 return Err((at, Problem::Syntax("a blank is missing before an attribute".into())));
             }
-            let name = at;
-            at += name_len(&bytes[at..end]);
-            let name = Span { start: to_u32(name), end: to_u32(at) };
-            if !chars::is_name(self.str(name)) {
-                return Err((name.start as usize, Problem::Name(short(self.str(name)))));
-            }
-            at += blanks(at);
+            let start = at;
+            at = self
+                .name(start, end)
+                .map_err(|name_end| (start, Problem::Name(short(&self.text[start..name_end]))))?;
+            let name = Span { start: to_u32(start), end: to_u32(at) };
+            at = blanks(at);
             if bytes[at] != b'=' {
                 let name = short(self.str(name));
                 return Err((at, Problem::Syntax(format!("attribute `{name}` has no value"))));
             }
-            at += 1;
-            at += blanks(at);
-            let quote = bytes[at];
-            let closing = memchr::memchr(quote, &bytes[at + 1..end]);
-            let (b'"' | b'\'', Some(len)) = (quote, closing) else {
+            at = blanks(at + 1);
+            let Some((value_end, special)) = value_end(bytes, at) else {
                 let name = short(self.str(name));
                 let problem = Problem::Syntax(format!("the value of `{name}` is not in quotes"));
                 return Err((at, problem));
             };
             at += 1;
-            let value = Span { start: to_u32(at), end: to_u32(at + len) };
-            self.check_attribute(name, value, first)?;
+            let value = Span { start: to_u32(at), end: to_u32(value_end) };
+            self.check_attribute(name, value, special, first)?;
             let lead = Span { start: to_u32(lead), end: value.start };
             self.attributes.push(Attribute { lead, name, value });
-            at += len + 1;
+            at = value_end + 1;
         }
     }
 
-    fn check_attribute(&self, name: Span, value: Span, first: usize) -> Result<(), Failed> {
-        let raw = self.str(value);
-        if raw.len() > self.limits.attribute_bytes {
+    /// Where the name that begins at `at` ends. `Err`: where what is no name ends.
+    fn name(&self, at: usize, end: usize) -> Result<usize, usize> {
+        let bytes = &self.text.as_bytes()[..end];
+        let mut name_end = at;
+        while BYTES[usize::from(bytes[name_end])] & NAME != 0 {
+            name_end += 1;
+        }
+        let starts_well = BYTES[usize::from(bytes[at])] & NAME_START != 0;
+        if starts_well && BYTES[usize::from(bytes[name_end])] & AFTER_NAME != 0 {
+            return Ok(name_end);
+        }
+        // Other letters, or no name.
+        let name_end = at + name_len(&bytes[at..]);
+        if chars::is_name(&self.text[at..name_end]) { Ok(name_end) } else { Err(name_end) }
+    }
+
+    fn check_attribute(
+        &self,
+        name: Span,
+        value: Span,
+        special: bool,
+        first: usize,
+    ) -> Result<(), Failed> {
+        if (value.end - value.start) as usize > self.limits.attribute_bytes {
             let (name, limit) = (short(self.str(name)), self.limits.attribute_bytes);
             return Err((value.start as usize, Problem::AttributeTooLong { name, limit }));
         }
-        if let Some(at) = memchr::memchr(b'<', raw.as_bytes()) {
-            let problem = Problem::Syntax("`<` in a value must be written `&lt;`".into());
-            return Err((value.start as usize + at, problem));
+        if special {
+            let raw = self.str(value);
+            if let Some(at) = memchr::memchr(b'<', raw.as_bytes()) {
+                let problem = Problem::Syntax("`<` in a value must be written `&lt;`".into());
+                return Err((value.start as usize + at, problem));
+            }
+            chars::check_references(raw).map_err(|(at, p)| (value.start as usize + at, p))?;
         }
-        chars::check_references(raw).map_err(|(at, p)| (value.start as usize + at, p))?;
         let others = &self.attributes[first..];
         if others.len() >= self.limits.attributes {
             let problem = Problem::TooManyAttributes(self.limits.attributes);
             return Err((name.start as usize, problem));
         }
-        let new = self.str(name);
-        if others.iter().any(|other| self.str(other.name) == new) {
-            return Err((name.start as usize, Problem::DuplicateAttribute(short(new))));
+        let new = self.bytes(name);
+        if others.iter().any(|other| self.bytes(other.name) == new) {
+            return Err((name.start as usize, Problem::DuplicateAttribute(short(self.str(name)))));
         }
         Ok(())
+    }
+}
+
+const BLANK: u8 = 1;
+/// An ASCII character of a name.
+const NAME: u8 = 2;
+/// One with which a name can begin.
+const NAME_START: u8 = 4;
+/// What may follow a name.
+const AFTER_NAME: u8 = 8;
+/// What a value is looked at for: quotes end it, references and `<` are checked.
+const IN_VALUE: u8 = 16;
+
+/// What each byte can be: one look instead of one search for each question.
+const BYTES: [u8; 256] = {
+    let mut bytes = [0; 256];
+    let mut at = 0;
+    while at < 128 {
+        let byte = at as u8;
+        let start = byte.is_ascii_alphabetic() || matches!(byte, b'_' | b':');
+        let name = start || byte.is_ascii_digit() || matches!(byte, b'-' | b'.');
+        let blank = matches!(byte, b' ' | b'\t' | b'\n' | b'\r');
+        let after = blank || ends_name(byte);
+        let in_value = matches!(byte, b'"' | b'\'' | b'&' | b'<');
+        bytes[at] = (blank as u8) * BLANK
+            + (name as u8) * NAME
+            + (start as u8) * NAME_START
+            + (after as u8) * AFTER_NAME
+            + (in_value as u8) * IN_VALUE;
+        at += 1;
+    }
+    bytes
+};
+
+/// Where the value in quotes that begins at `at` ends, and whether there is anything in it to be checked.
+fn value_end(bytes: &[u8], at: usize) -> Option<(usize, bool)> {
+    let quote = bytes[at];
+    if !matches!(quote, b'"' | b'\'') {
+        return None;
+    }
+    let mut special = false;
+    let mut from = at + 1;
+    loop {
+        from += bytes[from..].iter().position(|&b| BYTES[usize::from(b)] & IN_VALUE != 0)?;
+        if bytes[from] == quote {
+            return Some((from, special));
+        }
+        special |= matches!(bytes[from], b'&' | b'<');
+        from += 1;
     }
 }
 
@@ -355,9 +442,12 @@ impl Node {
 }
 
 fn name_len(bytes: &[u8]) -> usize {
-    let ends =
-        |&b: &u8| matches!(b, b' ' | b'\t' | b'\n' | b'\r' | b'=' | b'/' | b'>' | b'"' | b'\'');
+    let ends = |&b: &u8| BYTES[usize::from(b)] & AFTER_NAME != 0;
     bytes.iter().position(ends).unwrap_or(bytes.len())
+}
+
+const fn ends_name(byte: u8) -> bool {
+    matches!(byte, b'=' | b'/' | b'>' | b'"' | b'\'')
 }
 
 /// Enough of a name for a message.

@@ -46,6 +46,10 @@ fn errors_have_line_column_and_xpath() {
     );
     check_error("<a>\n <b/>\n <b>", "line 3, column 5, /a/b[2]: `</b>` is missing");
     check_error("<a/><b/>", "line 1, column 5, /: content after or before the root element");
+    check_error(
+        "\u{feff}\u{feff}m",
+        "line 1, column 2, /: content after or before the root element",
+    );
     check_error("<a/>\n text", "line 2, column 2, /: content after or before the root element");
     check_error(
         "<a>&lol;</a>",
@@ -195,11 +199,44 @@ fn what_is_inserted_takes_the_indentation_of_its_siblings() {
 }
 
 #[test]
+fn what_is_replaced_stands_where_the_old_stood() {
+    check_edit(
+        "<a><!-- b -->\n  <b c='1'/>text</a>",
+        |d| {
+            let b = d.child(d.root(), "b").unwrap();
+            d.replace_xml(b, "<e>\n</e>").unwrap();
+            assert!(d.replace_xml(d.root(), "<e/>").is_err());
+        },
+        "<a><!-- b -->\n  <e>\n</e>text</a>",
+    );
+}
+
+#[test]
+fn a_no_break_space_is_text() {
+    check_edit(
+        "<a>\u{a0}<b/>\n</a>",
+        |d| {
+            d.append_element(d.root(), "c").unwrap();
+            d.remove(d.child(d.root(), "b").unwrap());
+            d.remove(d.child(d.root(), "c").unwrap());
+        },
+        "<a>\u{a0}\n</a>",
+    );
+}
+
+#[test]
 fn a_bad_insertion_changes_nothing() {
     let mut document = Document::parse("<a>\n <b/>\n</a>").unwrap();
-    for bad in
-        ["", "text", "<c/><d/>", "<c>", "</a>", "<?xml version='1.0'?><c/>", "<!DOCTYPE c><c/>"]
-    {
+    for bad in [
+        "",
+        "text",
+        "\u{feff}<c/>",
+        "<c/><d/>",
+        "<c>",
+        "</a>",
+        "<?xml version='1.0'?><c/>",
+        "<!DOCTYPE c><c/>",
+    ] {
         let root = document.root();
         let error = document.append_xml(root, bad).unwrap_err();
         assert_eq!((error.line, error.path.as_str()), (1, "/a"), "{bad}");

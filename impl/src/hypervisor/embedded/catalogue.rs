@@ -124,6 +124,8 @@ const DRIVERS: &[Driver] = &[
     Driver::new("e1000", Bus::Pci).needs(Needs::Netdev),
     Driver::new("e1000e", Bus::Pci).needs(Needs::Netdev),
     Driver::new("rtl8139", Bus::Pci).needs(Needs::Netdev),
+    // Whatever the host has there: which driver holds it is not QEMU's business.
+    Driver::new("vfio-pci", Bus::Pci),
     Driver::new("virtio-net-pci", Bus::Pci).needs(Needs::Netdev).virtio(),
     Driver::new("virtio-rng-pci", Bus::Pci).needs(Needs::Rng).virtio(),
     Driver::new("virtio-blk-pci", Bus::Pci).needs(DRIVE).virtio(),

@@ -35,7 +35,7 @@ pub struct Counted {
 }
 
 /// The combinations whose counts stand in the tables.
-pub const COMBINATIONS: [&[&str]; 21] = [
+pub const COMBINATIONS: [&[&str]; 23] = [
     &["PURE", "BOOT"],
     &["PURE", "ADOPT-OLD"],
     &["BOOT", "ADOPT-OLD"],
@@ -55,6 +55,8 @@ pub const COMBINATIONS: [&[&str]; 21] = [
     &["MIG", "RESTART", "BOOT", "ADOPT-NEW", "OLDACC-KNOWN"],
     &["PURE", "OBEYED", "RESOLVED", "ADOPT-NEW", "NOLEAK", "KEPT"],
     &["PURE", "BOOT", "ADOPT-NEW", "NOLEAK", "KEPT"],
+    &["PURE", "BOOT", "ADOPT-NEW", "NOLEAK", "OLDACC"],
+    &["PURE", "BOOT", "ADOPT-NEW", "NOLEAK", "OLDACC", "MIG"],
     &["RESOLVED", "DETACH", "RESTART"],
     &[
         "PURE",

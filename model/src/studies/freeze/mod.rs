@@ -15,6 +15,7 @@
 //! - [`enumerate`]: every policy against every property; [`lemmas`]: what follows.
 
 pub mod action;
+pub mod any;
 mod designs;
 pub mod enumerate;
 pub mod field;
@@ -82,6 +83,11 @@ impl Study {
     /// Any policy in a world of ours.
     pub fn new(policy: Policy, bounds: Bounds) -> Self {
         Study { policy, bounds }
+    }
+
+    /// The world in which the policy is asked.
+    pub fn bounds(&self) -> Bounds {
+        self.bounds
     }
 
     /// The daemon of a release, unless it knows nothing of the attribute.

@@ -14,6 +14,7 @@
 //! - [`rules`]: what the designs disagree about; [`claims`]: what the thread says of them.
 
 pub mod action;
+pub mod any;
 pub mod claims;
 mod machine;
 mod properties;
@@ -96,7 +97,26 @@ const HOST_IS_FIXED: Blocked = Blocked("the host is as it is");
 /// The answer, and whether an error about something else is logged.
 type Answer = (Result, bool);
 
+/// Hypervisor, host and daemon as they are at first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct World {
+    /// The hypervisor is Xen; else QEMU.
+    pub xen: bool,
+    /// The host's kernel has legacy assignment.
+    pub kvm: bool,
+    /// The host has VFIO.
+    pub vfio: bool,
+    /// The daemon is of the newer release.
+    pub newer: bool,
+}
+
 impl Study {
+    /// What a run begins with.
+    pub fn world(&self) -> World {
+        let Bounds { xen, kvm, vfio, newer, .. } = self.bounds;
+        World { xen, kvm, vfio, newer }
+    }
+
     /// No device can be bound to anything, now or later.
     pub fn host_has_nothing(&self) -> bool {
         !self.bounds.xen && !self.bounds.kvm && !self.bounds.vfio && !self.bounds.host_changes

@@ -5,32 +5,20 @@ use statusquo_model::studies::usb::hardware::{Bus, Device, Hardware, Place};
 use statusquo_vmm::{
     domain::{Domain, Emulator, UsbStart, command_line, usb_facts},
     hotplug,
-    hypervisor::{
-        Command, Hypervisor,
-        embedded::{Config, Delay, Embedded, MachineType, Stream},
-    },
+    hypervisor::{Command, embedded::Stream},
 };
 
 use super::{Stop, environment, text};
-use crate::replay::Fault;
+use crate::{replay::Fault, systems::vmm::process};
 
-pub(super) struct Process {
-    embedded: Box<Embedded>,
-}
+/// With what the study asks of its USB controllers.
+pub(super) struct Process(process::Process);
 
 impl Process {
     /// Starts what the definition asks for, if this QEMU has it.
     pub(super) fn start(domain: &Domain, emulator: &Emulator) -> Result<Self, Stop> {
         let starts = domain.usb_start(emulator)?;
         let arguments = command_line::arguments(domain)?;
-        let machine = domain.machine();
-        let machine = if machine.is_pseries() {
-            MachineType::Pseries
-        } else if machine.is_q35() {
-            MachineType::Q35
-        } else {
-            MachineType::Pc
-        };
         let mut commands = Vec::new();
         let by_machine = starts.contains(&UsbStart::Machine);
         if by_machine != arguments.iter().any(|argument| argument == "-usb") {
@@ -46,30 +34,11 @@ impl Process {
             };
             commands.push(Command::of("device_add", driver));
         }
-        for pair in arguments.windows(2) {
-            let name = match &*pair[0] {
-                "-device" => "device_add",
-                "-netdev" => "netdev_add",
-                _ => continue,
-            };
-            let value: Value = serde_json::from_str(&pair[1]).map_err(environment)?;
-            commands.push(Command::of(name, value));
-        }
-        let config = Config { machine, guest_answers: Delay::Turns(0), finalize: Delay::Turns(0) };
-        let booted = Embedded::boot(config, &commands);
-        let mut embedded = booted
-            .map(Box::new)
-            .map_err(|(at, error)| environment(format!("{:?}: {error}", commands[at])))?;
-        execute(&mut embedded, &Command::cont())?;
-        Ok(Process { embedded })
+        Ok(Process(process::Process::boot(domain, commands)?))
     }
 
     pub(super) fn plug(&mut self, device: &hotplug::Device) -> Result<(), Stop> {
-        if let Some(backend) = &device.backend {
-            execute(&mut self.embedded, &backend.add)?;
-        }
-        execute(&mut self.embedded, &device.frontend)?;
-        Ok(())
+        Ok(self.0.plug(device)?)
     }
 
     /// An older daemon plugs a card.
@@ -77,15 +46,12 @@ impl Process {
         // The MAC address names it.
         let name = card.split('\'').nth(3).unwrap_or_default().replace(':', "");
         let (id, netdev) = (format!("net-{name}"), format!("hostnet-{name}"));
-        execute(
-            &mut self.embedded,
-            &Command::of("netdev_add", json!({"type": "user", "id": netdev})),
-        )?;
+        self.0.execute(&Command::of("netdev_add", json!({"type": "user", "id": netdev})))?;
         let device = json!({
             "driver": "rtl8139", "id": id, "netdev": netdev, "bus": format!("pci.{bus}"),
             "addr": format!("{slot:#x}"),
         });
-        execute(&mut self.embedded, &Command::of("device_add", device))?;
+        self.0.execute(&Command::of("device_add", device))?;
         Ok(())
     }
 
@@ -102,22 +68,19 @@ impl Process {
             left.extend(device["pci_bridge"]["devices"].as_array().into_iter().flatten());
         }
         let card = card.ok_or_else(|| environment(format!("no card in slot {slot}: {pci}")))?;
-        execute(&mut self.embedded, &Command::device_del(&card))?;
-        execute(&mut self.embedded, &Command::netdev_del(&format!("host{card}")))?;
-        Ok(())
+        Ok(self.0.unplug(&card)?)
     }
 
     pub(super) fn query_pci(&self) -> Result<Value, Stop> {
-        // A question changes nothing but the time.
-        execute(&mut self.embedded.clone(), &Command::new("query-pci"))
+        Ok(self.0.query_pci()?)
     }
 
     pub(super) fn save(&self) -> Stream {
-        self.embedded.save()
+        self.0.save()
     }
 
     pub(super) fn load(&mut self, stream: &Stream) -> Result<(), Stop> {
-        Ok(self.embedded.load(stream)?)
+        Ok(self.0.load(stream)?)
     }
 
     /// The USB hardware, as the guest finds it.
@@ -163,9 +126,4 @@ fn built_in(domain: &Domain) -> Result<statusquo_model::studies::usb::hardware::
     let usb = domain.usb_controller()?;
     let model = usb.and_then(|node| domain.document().get(node, "@model"));
     Ok(text::model(&model.unwrap_or_default())?)
-}
-
-fn execute(embedded: &mut Embedded, command: &Command) -> Result<Value, Stop> {
-    let reply = embedded.execute(command).map_err(environment)?;
-    reply.map_err(|error| environment(format!("{command:?}: {error}")).into())
 }

@@ -1,24 +1,14 @@
-use statusquo_model::{family::Family, study::Study as _};
+use statusquo_model::{family::Family, words::words};
 
 use super::*;
 use crate::{
-    replay::{Verdict, replay_one},
-    trace::{Step, Trace},
+    systems::vmm::testing::{self, trace},
+    trace::Trace,
 };
 
 fn study(design: &str, scope: &str) -> Study {
     let design = Usb::designs().iter().find(|known| known.name == design).unwrap();
     Usb::study(design, Usb::scopes().iter().find(|known| known.name == scope).unwrap())
-}
-
-fn trace(study: &Study, actions: &[Action]) -> Trace<Study> {
-    let mut state = study.initial().remove(0);
-    let steps = actions.iter().map(|&action| {
-        let (outcome, next) = study.step(&state, action).unwrap();
-        state = next;
-        Step { action, outcome }
-    });
-    steps.collect()
 }
 
 /// Where ours goes another way than the trace, and what it shows there: the answer, the definition, the guest.
@@ -27,19 +17,10 @@ fn diverges(
     ours: Study,
     carried: fn(&str) -> String,
 ) -> Option<(usize, String)> {
-    let factory: Arc<dyn Factory<Study>> = Arc::new(TwoHosts { study: ours, carried });
-    match replay_one(trace, &factory, std::time::Duration::from_secs(60)).0 {
-        Verdict::Agrees => None,
-        Verdict::Diverges(divergence) => {
-            let Ok(Observed::Outcome(outcome)) = divergence.observed else {
-                panic!("{:?}", divergence.observed)
-            };
-            let shown = outcome.shown.map_or("absent".to_owned(), |usb| usb.to_string());
-            let result = statusquo_model::words::words(&outcome.result);
-            Some((divergence.step, format!("{result}, {shown}")))
-        }
-        Verdict::Inconclusive(why) => panic!("{why}"),
-    }
+    testing::diverges(trace, Arc::new(TwoHosts { study: ours, carried }), |outcome| {
+        let shown = outcome.shown.map_or("absent".to_owned(), |usb| usb.to_string());
+        format!("{}, {shown}", words(&outcome.result))
+    })
 }
 
 const MOVED_AFTER_AN_UPGRADE: [Action; 5] = [

@@ -1,149 +1,20 @@
-//! The real daemon process with what may go wrong around it: clients that flood, stop reading or go away; a second
-//! daemon; monitors that hang, die in the middle of a line or send garbage; a directory that goes away; SIGKILL at
-//! every boundary of a start.
-//!
-//! The monitors are played here, so no QEMU is needed, but for the last: `STATUSQUO_REQUIRE=qemu` makes it an error
-//! that there is none.
-#![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test in real time")]
+//! What may go wrong around it: clients that flood, stop reading or go away; a second daemon; monitors that hang, die
+//! in the middle of a line or send garbage; a directory that goes away; SIGKILL at every boundary of a start.
 
 use std::{
     fs,
-    io::{BufRead, BufReader, Read, Write},
-    os::unix::{
-        fs::PermissionsExt,
-        net::{UnixListener, UnixStream},
-    },
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-    thread,
-    time::{Duration, Instant},
+    io::{Read, Write},
+    os::unix::fs::PermissionsExt,
+    process::Command,
+    time::Instant,
 };
 
 use serde_json::{Value, json};
 use statusquo_vmm::hypervisor::process::Process;
-use tempfile::TempDir;
 
-/// Long enough for a loaded machine; nothing waits that long where all is well.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-struct Daemon {
-    dir: TempDir,
-    child: Option<Child>,
-}
-
-impl Daemon {
-    fn new() -> Self {
-        let mut daemon = Daemon { dir: tempfile::tempdir().unwrap(), child: None };
-        daemon.start(&[]);
-        daemon
-    }
-
-    fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_statusquo-vmmd"));
-        command.arg("--state-dir").arg(self.dir.path().join("s"));
-        command.arg("--runtime-dir").arg(self.runtime());
-        command.env_remove("STATUSQUO_VMMD_KILL_AT");
-        command
-    }
-
-    fn runtime(&self) -> PathBuf {
-        self.dir.path().join("r")
-    }
-
-    fn start(&mut self, variables: &[(&str, &str)]) {
-        let mut options = fs::File::options();
-        let log = options.create(true).append(true).open(self.dir.path().join("log")).unwrap();
-        let mut command = self.command();
-        command.args(["run", "--reply-within", "1", "--unplug-wait", "1"]);
-        command.envs(variables.iter().copied()).stdout(Stdio::null()).stderr(log);
-        self.child = Some(command.spawn().unwrap());
-        let start = Instant::now();
-        while UnixStream::connect(self.runtime().join("control.sock")).is_err() {
-            assert!(start.elapsed() < PATIENCE, "{}", self.log());
-            thread::sleep(Duration::from_millis(5));
-        }
-    }
-
-    fn log(&self) -> String {
-        fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
-    }
-
-    fn kill(&mut self) {
-        let mut child = self.child.take().unwrap();
-        child.kill().unwrap();
-        child.wait().unwrap();
-    }
-
-    fn connect(&self) -> Client {
-        let stream = UnixStream::connect(self.runtime().join("control.sock")).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.set_write_timeout(Some(PATIENCE)).unwrap();
-        Client { lines: BufReader::new(stream.try_clone().unwrap()), stream }
-    }
-
-    fn ask(&self, request: Value) -> Value {
-        self.connect().ask(request)
-    }
-
-    /// The message of a refusal.
-    #[track_caller]
-    fn refused(&self, request: Value) -> String {
-        let answer = self.ask(request);
-        let message = answer["error"]["message"].as_str();
-        message.unwrap_or_else(|| panic!("{answer}")).to_owned()
-    }
-
-    fn state(&self, name: &str) -> String {
-        let listed = self.ask(json!("list"));
-        let domains = listed["reply"]["domains"].as_array().unwrap().clone();
-        let found = domains.iter().find(|domain| domain["domain"] == name);
-        found.map_or("none".to_owned(), |domain| domain["state"].as_str().unwrap().to_owned())
-    }
-
-    fn await_state(&self, name: &str, state: &str) {
-        let start = Instant::now();
-        while self.state(name) != state {
-            assert!(start.elapsed() < PATIENCE, "{} is {}\n{}", name, self.state(name), self.log());
-            thread::sleep(Duration::from_millis(10));
-        }
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        if let Some(child) = &mut self.child {
-            child.kill().ok();
-            child.wait().ok();
-        }
-        for entry in fs::read_dir(self.runtime().join("domains")).into_iter().flatten().flatten() {
-            if let Ok(process) = Process::of_pidfile(&entry.path().join("pid")) {
-                process.end(Duration::ZERO).ok();
-            }
-        }
-    }
-}
-
-struct Client {
-    stream: UnixStream,
-    lines: BufReader<UnixStream>,
-}
-
-impl Client {
-    fn send(&mut self, request: Value) {
-        writeln!(self.stream, "{}", json!({"id": 1, "request": request})).unwrap();
-    }
-
-    fn next(&mut self) -> Value {
-        let mut line = String::new();
-        self.lines.read_line(&mut line).unwrap();
-        serde_json::from_str(&line).unwrap_or(Value::Null)
-    }
-
-    fn ask(&mut self, request: Value) -> Value {
-        self.send(request);
-        self.next()
-    }
-}
+use crate::support::{
+    Client, Daemon, PATIENCE, Peer, channel, define, has_qemu, named, play, resident_mb,
+};
 
 #[test]
 fn a_second_daemon_is_refused_and_the_first_goes_on() {
@@ -254,11 +125,60 @@ fn a_line_of_100_mb_ends_its_connection_and_no_other() {
     assert!(resident_mb(&daemon) < 100, "{} MB", resident_mb(&daemon));
 }
 
-fn resident_mb(daemon: &Daemon) -> u64 {
-    let pid = daemon.child.as_ref().unwrap().id();
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmHWM")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() >> 10
+/// Each is refused with its place, in bounded memory, and the next request is answered.
+#[test]
+fn bad_definitions_cost_nobody_anything() {
+    let mut daemon = Daemon::new();
+    define(&daemon, "demo");
+    let deep = "<a>".repeat(100_000) + &"</a>".repeat(100_000);
+    let long = format!("<domain><name n='{}'/></domain>", "x".repeat(1 << 20));
+    let laughs =
+        "<!DOCTYPE d [<!ENTITY a 'ha'><!ENTITY b '&a;&a;&a;'>]><domain><name>&b;</name></domain>";
+    let refused = |xml: &str| daemon.refused(json!({"define": {"xml": xml}}));
+    assert_eq!(
+        refused(&deep),
+        format!("line 1, column 769, {}: elements are nested deeper than 256", "/a".repeat(256))
+    );
+    assert_eq!(
+        refused(laughs),
+        "line 1, column 1, /: document types are refused, because entities could expand without bound: remove it"
+    );
+    // A line that could hold such an attribute is itself too long.
+    let mut client = daemon.connect();
+    client.send(json!({"define": {"xml": long}}));
+    assert_eq!(
+        client.next()["error"]["message"],
+        "a line has more than 1048576 bytes; the connection ends"
+    );
+    let mut client = daemon.connect();
+    client.stream.write_all(b"{\"id\":1,\"request\":{\"define\":{\"xml\":\"\xff\"}}}\n").unwrap();
+    let said = client.next()["error"]["message"].as_str().unwrap().to_owned();
+    assert!(
+        said.starts_with("the line is no request: ") && said.contains(" at line 1 column "),
+        "{said}"
+    );
+    assert_eq!(client.ask(json!("ping")), json!({"id": 1, "reply": "done"}));
+    // Files of a gigabyte, where a later daemon finds them.
+    daemon.kill();
+    let huge = |path: std::path::PathBuf, text: &[u8]| {
+        fs::write(&path, text).unwrap();
+        fs::File::options().write(true).open(path).unwrap().set_len(1 << 30).unwrap();
+    };
+    huge(daemon.dir.path().join("s/definitions/huge.xml"), b"<domain><name n='");
+    huge(daemon.runtime().join("status/vast.xml"), b"<domstatus version='1' x='");
+    daemon.start(&[]);
+    assert_eq!(
+        (daemon.state("demo"), daemon.state("huge")),
+        ("shut-off".to_owned(), "none".to_owned())
+    );
+    let log = daemon.log();
+    for why in [
+        "its definition is left alone: it has more than 16777216 bytes",
+        "the document has more than 16777216 bytes",
+    ] {
+        assert!(log.contains(why), "{why}\n{log}");
+    }
+    assert!(resident_mb(&daemon) < 150, "{} MB", resident_mb(&daemon));
 }
 
 #[test]
@@ -290,76 +210,6 @@ fn clients_that_flood_without_reading_or_go_away_cost_nobody_else() {
     assert_eq!(other.ask(json!("ping")), json!({"id": 1, "reply": "done"}));
     let mut last = many.into_iter().last().unwrap();
     assert_eq!(last.next()["error"]["kind"], "too-many-clients");
-}
-
-/// A machine whose process sleeps and whose monitor is played here.
-fn define(daemon: &Daemon, name: &str) {
-    let emulator = daemon.dir.path().join("emulator");
-    // The pidfile is the argument after `-pidfile`.
-    let script = "#!/bin/sh\nwhile [ \"$1\" != -pidfile ]; do shift; done\n\
-                  sleep 600 >/dev/null 2>&1 & echo $! > \"$2\"\n";
-    fs::write(&emulator, script).unwrap();
-    fs::set_permissions(&emulator, fs::Permissions::from_mode(0o700)).unwrap();
-    let xml = format!(
-        "<domain type='qemu'><name>{name}</name><memory>16384</memory><vcpu>1</vcpu>\
-         <os><type arch='x86_64' machine='pc'>hvm</type></os><devices>\
-         <emulator>{}</emulator><controller type='usb' index='0' model='none'/>\
-         <controller type='virtio-serial' index='0'/><memballoon model='none'/></devices></domain>",
-        emulator.display()
-    );
-    let answer = daemon.ask(json!({"define": {"xml": xml}}));
-    assert_eq!(answer["reply"]["defined"]["domain"], name, "{answer}");
-}
-
-/// What the monitor does once the guest runs.
-#[derive(Clone, Copy, PartialEq)]
-enum Peer {
-    Answers,
-    Hangs,
-    DiesMidLine,
-    SendsGarbage,
-}
-
-/// Plays monitors, one connection after the other.
-fn play(daemon: &Daemon, name: &str, peer: Peer) {
-    let directory = daemon.runtime().join("domains").join(name);
-    fs::create_dir_all(&directory).unwrap();
-    let listener = UnixListener::bind(directory.join("monitor.sock")).unwrap();
-    thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            serve(stream, peer).ok();
-        }
-    });
-}
-
-fn serve(mut stream: UnixStream, peer: Peer) -> std::io::Result<()> {
-    let version = json!({"qemu": {"major": 7, "minor": 2, "micro": 22}, "package": ""});
-    writeln!(stream, "{}", json!({"QMP": {"version": version, "capabilities": []}}))?;
-    let lines = BufReader::new(stream.try_clone()?);
-    for line in lines.lines() {
-        let command: Value = serde_json::from_str(&line?)?;
-        let path = command["arguments"]["path"].as_str().unwrap_or_default();
-        let value = match command["execute"].as_str().unwrap_or_default() {
-            "qom-list" if peer != Peer::Answers => match peer {
-                Peer::Hangs => continue,
-                Peer::DiesMidLine => return write!(stream, "{{\"return\": [{{"),
-                _ => return writeln!(stream, "%%% \u{0} garbage"),
-            },
-            "qom-list" if path == "/machine/peripheral" => {
-                json!([{"name": "virtio-serial0", "type": "child<virtio-serial-pci>"}])
-            }
-            "qom-list" | "query-chardev" | "query-named-block-nodes" => json!([]),
-            "human-monitor-command" => json!(""),
-            _ => json!({}),
-        };
-        writeln!(stream, "{}", json!({"return": value, "id": command["id"]}))?;
-    }
-    Ok(())
-}
-
-fn channel(domain: &str) -> Value {
-    let xml = "<channel type='null'><target type='virtio'/></channel>";
-    json!({"attach": {"domain": domain, "xml": xml}})
 }
 
 #[test]
@@ -398,6 +248,28 @@ fn a_monitor_that_fails_costs_no_other_domain() {
     for why in ["no answer from the monitor within", "unfinished line", "from the monitor: "] {
         assert!(log.contains(why), "{why}\n{log}");
     }
+}
+
+/// What was asked is done all the same: the next dump is answered when nothing more is to be done.
+#[test]
+fn a_client_that_leaves_before_its_answer_leaves_nothing_half_done() {
+    let daemon = Daemon::new();
+    define(&daemon, "demo");
+    play(&daemon, "demo", Peer::Answers);
+    assert_eq!(daemon.ask(json!({"start": {"domain": "demo"}})), json!({"id": 1, "reply": "done"}));
+    let mut client = daemon.connect();
+    client.send(channel("demo"));
+    drop(client);
+    let start = Instant::now();
+    loop {
+        let answer = daemon.ask(json!({"dump": {"domain": "demo", "form": "live"}}));
+        if answer["reply"]["xml"].as_str().unwrap().contains("channel0") {
+            break;
+        }
+        assert!(start.elapsed() < PATIENCE, "{answer}");
+    }
+    let status = fs::read_to_string(daemon.runtime().join("status/demo.xml")).unwrap();
+    assert!(status.contains("channel0") && !status.contains("<attach>"), "{status}");
 }
 
 #[test]
@@ -441,24 +313,6 @@ fn a_graceful_end_leaves_the_guests_running() {
     assert!(child.wait().unwrap().success());
     assert!(!ended.is_alive().unwrap() && guest.is_alive().unwrap());
     assert!(!daemon.runtime().join("control.sock").exists());
-}
-
-fn has_qemu() -> bool {
-    let found = Command::new("qemu-system-x86_64").arg("--version").output().is_ok();
-    let required = std::env::var("STATUSQUO_REQUIRE").unwrap_or_default();
-    assert!(found || !required.contains("qemu"), "QEMU is required");
-    if !found {
-        eprintln!("skipped: no qemu-system-x86_64");
-    }
-    found
-}
-
-/// Processes whose command line names this path.
-fn named(path: &Path) -> usize {
-    let path = path.as_os_str().as_encoded_bytes();
-    let entries = fs::read_dir("/proc").unwrap().flatten();
-    let lines = entries.filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());
-    lines.filter(|line| line.split(|&byte| byte == 0).any(|word| word == path)).count()
 }
 
 #[test]

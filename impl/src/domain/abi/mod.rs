@@ -3,6 +3,10 @@
 //! libvirt stops at the first difference and compares devices by their place in the list. Here every difference is
 //! told, with its XPath, and a device that has a name of its own is compared with the one of that name: a controller
 //! is its type and index, a disk its target, an interface its MAC address.
+//!
+//! - [`board`]: processors, NUMA, features, timers and SMBIOS.
+
+mod board;
 
 use std::{collections::BTreeMap, fmt};
 
@@ -35,13 +39,14 @@ impl fmt::Display for Difference {
     }
 }
 
-/// Of the domain itself.
+/// Of the domain itself. libvirt looks at its name too, which is no guest's business.
 const DOMAIN: &[&str] = &[
     "@type",
     "uuid",
     "genid",
     "memory",
     "maxMemory",
+    "maxMemory/@slots",
     "vcpu",
     "iothreads",
     "os/type",
@@ -49,10 +54,6 @@ const DOMAIN: &[&str] = &[
     "os/type/@machine",
     "os/smbios/@mode",
     "clock/@offset",
-    "cpu/@mode",
-    "cpu/@match",
-    "cpu/model",
-    "cpu/vendor",
 ];
 
 /// Of a device of each class; its address is compared too. The driver of a host device is not guest ABI.
@@ -116,6 +117,7 @@ impl Domain {
         let mut found = Vec::new();
         let roots = (first.root(), second.root());
         compare(&first, &second, roots, DOMAIN, &mut found);
+        board::compare(&first, &second, &mut found);
         let (ours, theirs) = (first.by_name(), second.by_name());
         for (name, &(class, node)) in &ours {
             match theirs.get(name) {
