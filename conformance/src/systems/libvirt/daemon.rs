@@ -110,8 +110,8 @@ impl Daemon {
     /// Gives a command and waits; the error that it ends with.
     pub(super) fn ask(&mut self, command: &str) -> Result<Result<String, String>, Fault> {
         let virsh = self.virsh.as_mut().ok_or_else(|| environment("there is no client"))?;
-        let given = virsh.give(command).map_err(environment)?;
-        let answer = virsh.wait(&given, PATIENCE).map_err(|error| match error.kind() {
+        let answer = virsh.give(command).and_then(|given| virsh.wait(&given, PATIENCE));
+        let answer = answer.map_err(|error| match error.kind() {
             io::ErrorKind::TimedOut => Fault::Hang(PATIENCE),
             _ => Fault::Died(format!("{error}{}", self.said())),
         })?;

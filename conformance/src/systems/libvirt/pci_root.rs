@@ -84,8 +84,9 @@ impl Run {
 
     /// Gives a command and waits; the error that it ends with.
     fn ask(&mut self, command: &str) -> Result<Result<String, String>, Fault> {
-        let given = self.virsh.give(command).map_err(environment)?;
-        let answer = self.virsh.wait(&given, PATIENCE).map_err(|error| match error.kind() {
+        let given = self.virsh.give(command);
+        let answer = given.and_then(|given| self.virsh.wait(&given, PATIENCE));
+        let answer = answer.map_err(|error| match error.kind() {
             io::ErrorKind::TimedOut => Fault::Hang(PATIENCE),
             _ => Fault::Died(error.to_string()),
         })?;

@@ -66,6 +66,9 @@ pub(super) struct Virsh {
     commands: u32,
 }
 
+/// How long the last words of one that has ended may be on their way.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
 /// What it has printed.
 #[derive(Debug, Default)]
 struct Said {
@@ -150,9 +153,15 @@ impl Virsh {
         let from = lock(&self.said.text).0.len();
         // virsh joins the words by single spaces, so that an echo of the command is not taken for it.
         let echo = token.replace(' ', "  ");
-        self.stdin.write_all(format!("{command}\necho {echo}\n").as_bytes())?;
-        self.stdin.flush()?;
-        Ok(Given { token, from })
+        let words = format!("{command}\necho {echo}\n");
+        match self.stdin.write_all(words.as_bytes()).and_then(|()| self.stdin.flush()) {
+            Ok(()) => Ok(Given { token, from }),
+            // It has ended: what it said before is on its way, and says why.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                self.wait_for(LAST_WORDS, |_| None)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Opens a console, and closes it again where it is open.
