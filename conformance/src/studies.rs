@@ -1,6 +1,6 @@
 //! Every study with the systems it can be replayed on: the one place where names become types.
 
-use std::sync::{Arc, atomic::AtomicU64};
+use std::sync::Arc;
 
 use statusquo_model::{
     catalogue::{self, UnknownName},
@@ -13,9 +13,14 @@ use statusquo_model::{
 };
 
 use crate::{
+    generate::Undriven,
     matrix::Matrix,
     replay::Factory,
-    systems::{libvirt::Programs, qemu::Qemu, vmmd::Vmmd},
+    systems::{
+        libvirt::Programs,
+        qemu::Qemu,
+        vmmd::{Tally, Vmmd},
+    },
     trace::Trace,
 };
 
@@ -69,12 +74,27 @@ pub trait Replayable: Family {
 /// A study on our daemon.
 #[expect(missing_debug_implementations, reason = "factories have none")]
 pub struct Daemonized<S: Study> {
-    /// The daemon, once for each class of devices.
+    /// The daemon, once for each class of devices. None: nothing of this scope can be driven here.
     pub systems: Vec<Daemoned<S>>,
-    /// A trace for each crash point.
-    pub points: Vec<Trace<S>>,
-    /// Can a real QEMU be driven through this trace?
-    pub is_drivable: fn(&S, &Trace<S>) -> bool,
+    /// What it is led through.
+    pub tours: Tours<S>,
+}
+
+/// What a daemon is led through.
+#[expect(missing_debug_implementations, reason = "functions have none")]
+pub enum Tours<S: Study> {
+    /// The study is about kills in the middle of a change.
+    CrashPoints {
+        /// A trace for each crash point.
+        points: Vec<Trace<S>>,
+        /// Can a real QEMU be driven through this trace?
+        is_drivable: fn(&S, &Trace<S>) -> bool,
+    },
+    /// The study's own transitions, but for what cannot be driven here.
+    Transitions {
+        /// What that is.
+        undriven: Undriven<S>,
+    },
 }
 
 /// The daemon with one class of devices.
@@ -84,8 +104,8 @@ pub struct Daemoned<S: Study> {
     pub class: &'static str,
     /// What replays.
     pub factory: Arc<dyn Factory<S>>,
-    /// How often it was killed so far.
-    pub kills: Arc<AtomicU64>,
+    /// What became of the processes so far.
+    pub tally: Arc<Tally>,
 }
 
 /// Something done to a family, whatever its types.

@@ -5,7 +5,7 @@ use std::{fs, path::Path, process::Command, time::Duration};
 
 use statusquo::{
     replay::{Observed, Verdict, replay_one},
-    studies::{Daemonized, Replayable},
+    studies::{Daemonized, Replayable, Tours},
     systems::vmmd::{Vmmd, soak},
 };
 use statusquo_model::{
@@ -41,7 +41,10 @@ fn a_wrong_expectation_is_a_divergence() {
     let Some(vmmd) = vmmd() else { return };
     for scope in ["usb", "pci"] {
         let daemonized = daemonized(&vmmd, scope);
-        let longest = daemonized.points.iter().max_by_key(|trace| trace.len()).unwrap();
+        let Tours::CrashPoints { points, .. } = &daemonized.tours else {
+            panic!("no crash points")
+        };
+        let longest = points.iter().max_by_key(|trace| trace.len()).unwrap();
         for system in &daemonized.systems {
             let (verdict, _) = replay_one(longest, &system.factory, PATIENCE);
             assert_eq!(verdict, Verdict::Agrees, "{}", system.class);

@@ -117,7 +117,9 @@ enum Command {
   statusquo replay chardev --scope null --exec './adapter.py --verbose'
   statusquo replay chardev --system model --on qemu-7.2     must diverge: the designs differ
   statusquo replay restart --system vmmd                    every crash point of our daemon, on a real QEMU
-  statusquo replay restart --system vmmd --kills 500        and SIGKILL at random instants")]
+  statusquo replay restart --system vmmd --kills 500        and SIGKILL at random instants
+  statusquo replay alias --system vmmd                      a part of each suite, the daemon restarted between requests
+  statusquo replay pci_root --system vmmd --every-transition    all that the QEMUs of this machine can be driven through")]
     Replay(replay::Replay),
     /// Serve stateright's Explorer for a design, on loopback, until interrupted
     #[command(after_help = "Example:

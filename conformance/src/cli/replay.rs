@@ -21,8 +21,11 @@ use statusquo_model::{
 };
 
 use super::{
-    Common, Ended, Missing, budget, exec::Exec, generate::drivable_part, print, print_json,
-    vmmd::Daemonly,
+    Common, Ended, Missing, budget,
+    exec::Exec,
+    generate::drivable_part,
+    print, print_json,
+    vmmd::{Daemonly, Replaying},
 };
 use crate::{
     generate::Cut,
@@ -64,7 +67,7 @@ pub(super) struct Replay {
     #[arg(long, value_name = "DESIGN")]
     on: Option<String>,
     /// For a study: replay no more than so many steps of each scope's suite, and count what they cover
-    /// [default: all; with `--system qemu` 3000]
+    /// [default: all; with `--system qemu` 3000, with `--system vmmd` 250]
     #[arg(long, value_name = "STEPS")]
     max_steps: Option<NonZeroUsize>,
     /// How long one step may take before the system counts as hung
@@ -227,13 +230,20 @@ impl Visitor for StudyVisitor<'_> {
             // A daemon that is killed and comes back takes longer than a function call.
             let deadline = asked.deadline.max(Duration::from_secs(60));
             let options = Options { jobs: common.threads().get(), deadline, ..Options::default() };
+            let steps = asked.max_steps.map(NonZeroUsize::get);
+            let replaying = Replaying { options, explain: asked.explain, steps };
             for scope in scopes {
                 if asked.scope.is_none() && scope.role != Role::CheckAndReplay {
                     continue;
                 }
                 let daemonly = &asked.daemonly;
-                let explain = asked.explain;
-                done.extend(daemonly.replay::<F>(&vmmd, design, scope, &options, explain, common)?);
+                done.extend(daemonly.replay::<F>(&vmmd, design, scope, &replaying, common)?);
+            }
+            if done.iter().all(|done| done.counts == (0, 0, 0)) {
+                let all: Vec<String> = done.iter().map(Done::text).collect();
+                return Err(
+                    Missing(format!("nothing can be driven here\n{}", all.join("\n"))).into()
+                );
             }
             return asked.finish(&done, common);
         }
@@ -381,6 +391,23 @@ impl Done {
         }
         if steps > 0 && beyond > 0 {
             self.note.push_str(&format!(", {beyond} beyond those or beyond --max-steps"));
+        }
+    }
+
+    /// A suite of which nothing could be driven.
+    pub(super) fn nothing(name: String, system: &str, note: &str) -> Self {
+        Done {
+            name,
+            system: system.to_owned(),
+            counts: (0, 0, 0),
+            covered: (0, 0),
+            steps: 0,
+            seconds: 0.0,
+            note: note.to_owned(),
+            divergences: Vec::new(),
+            inconclusive: Vec::new(),
+            known: Vec::new(),
+            stale: Vec::new(),
         }
     }
 

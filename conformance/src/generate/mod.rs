@@ -2,6 +2,7 @@
 
 mod checked;
 mod coverage;
+mod limited;
 mod tour;
 
 use statusquo_model::{
@@ -10,7 +11,10 @@ use statusquo_model::{
     study::Study,
 };
 
-pub use self::coverage::{Coverage, CoverageError, recount};
+pub use self::{
+    coverage::{Coverage, CoverageError, recount},
+    limited::{Limited, Undriven},
+};
 use crate::{
     mutate::{Machine, TooMany},
     trace::{Header, Step, Suite, VERSION},

@@ -92,6 +92,13 @@ enum Command {
         #[arg(long)]
         alias: Option<String>,
     },
+    /// Print the pty of a console: the first, or the one of that alias
+    Console {
+        domain: String,
+        /// The alias of a console or a serial port
+        #[arg(long)]
+        alias: Option<String>,
+    },
     /// List the domains
     List {
         /// As JSON
@@ -210,6 +217,9 @@ impl Cli {
                 };
                 Request::Detach { domain: domain(name), device }
             }
+            Command::Console { domain: name, alias } => {
+                Request::OpenConsole { domain: domain(name), name: alias.clone() }
+            }
             Command::List { .. } => Request::List,
             Command::Events => Request::Events,
         };
@@ -233,6 +243,7 @@ impl Cli {
             (_, Reply::Defined { domain }) => print(&format!("defined {domain}")),
             (_, Reply::Attached { alias }) => print(&format!("attached {alias}")),
             (_, Reply::Detached { alias }) => print(&format!("detached {alias}")),
+            (_, Reply::Console { path, .. }) => print(&path),
             (_, Reply::UnplugRequested { alias }) => print(&format!(
                 "the guest was asked to let go of {alias}; an event tells when it has"
             )),

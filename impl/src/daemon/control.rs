@@ -70,6 +70,14 @@ pub enum Request {
         /// Which.
         device: Named,
     },
+    /// Where the console of a running domain is: the pty on which its guest writes.
+    OpenConsole {
+        /// The domain.
+        domain: String,
+        /// The alias of a console or a port; without one, the first.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        name: Option<String>,
+    },
     /// Only with `--stepwise`, for tests: performs the domain's next effect.
     Step {
         /// The domain.
@@ -93,6 +101,7 @@ impl Request {
             | Request::Dump { domain, .. }
             | Request::Attach { domain, .. }
             | Request::Detach { domain, .. }
+            | Request::OpenConsole { domain, .. }
             | Request::Step { domain }
             | Request::GiveUp { domain } => Some(domain),
         }
@@ -178,6 +187,13 @@ pub enum Reply {
     UnplugRequested {
         /// Its name.
         alias: String,
+    },
+    /// Of `open-console`.
+    Console {
+        /// The device that it is.
+        alias: String,
+        /// Its pty.
+        path: String,
     },
     /// Of `step`: the effect that was performed, if there was one.
     Stepped {
@@ -290,6 +306,8 @@ pub enum Kind {
     NoSuchDevice,
     /// The device cannot be plugged or unplugged while the machine runs.
     NotHotpluggable,
+    /// The console is not on a pty, so there is nothing to open.
+    NotAPty,
     /// QEMU said no.
     Qemu,
     /// QEMU does not answer.
@@ -348,6 +366,8 @@ mod tests {
             Request::Attach { domain: domain.clone(), xml: xml.clone() },
             detach(Named::Alias("rng0".to_owned())),
             detach(Named::Xml(xml)),
+            Request::OpenConsole { domain: domain.clone(), name: None },
+            Request::OpenConsole { domain: domain.clone(), name: Some("serial0".to_owned()) },
             Request::Step { domain: domain.clone() },
             Request::GiveUp { domain },
         ]
@@ -370,6 +390,7 @@ mod tests {
             Reply::Attached { alias: alias() },
             Reply::Detached { alias: alias() },
             Reply::UnplugRequested { alias: alias() },
+            Reply::Console { alias: alias(), path: "/dev/pts/7".to_owned() },
             Reply::Stepped { effect: Some(EffectKind::Save), failed: Some("full".to_owned()) },
             Reply::Stepped { effect: None, failed: None },
         ];
@@ -382,6 +403,7 @@ mod tests {
             Kind::BadXml,
             Kind::NoSuchDevice,
             Kind::NotHotpluggable,
+            Kind::NotAPty,
             Kind::Qemu,
             Kind::Unresponsive,
             Kind::Storage,

@@ -99,9 +99,11 @@ impl Domain {
                 // has a user alias is still number 0: `console0` is a name of that pair.
                 None if moment == Moment::Hotplug => {
                     let next = self.next(&[Class::Console], "console", &["serial"]);
-                    let first = self.of(Class::Console).next();
-                    let paired = first.is_some_and(|it| self.overlaid_serial(it.node).is_some());
-                    if paired && next == "console0" { "console1".to_owned() } else { next }
+                    if self.has_paired_console() && next == "console0" {
+                        "console1".to_owned()
+                    } else {
+                        next
+                    }
                 }
                 None => format!("console{position}"),
             },

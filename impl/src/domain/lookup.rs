@@ -260,6 +260,12 @@ impl Domain {
         is_overlay.then(|| self.of(Class::Serial).next())?
     }
 
+    /// Does the first console show a serial port?
+    pub fn has_paired_console(&self) -> bool {
+        let first = self.of(Class::Console).next();
+        first.is_some_and(|console| self.overlaid_serial(console.node).is_some())
+    }
+
     /// The console that shows this serial port.
     pub fn console_of(&self, serial: Device<'_>) -> Option<Device<'_>> {
         let console = self.of(Class::Console).next()?;

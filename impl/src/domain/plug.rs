@@ -50,6 +50,8 @@ impl Domain {
     }
 
     fn prepare(&mut self, defaults: &Defaults, node: NodeId) -> Result<hotplug::Device, Error> {
+        // First: a user alias that is none is refused, and not taken for one that was assigned.
+        self.validate_aliases()?;
         if let Some(device) = self.device(node)
             && device.alias().is_some_and(|alias| !is_user_alias(&alias))
             && let Some(alias) = self.document().child(node, "alias")
@@ -188,7 +190,13 @@ fn bus_takes_devices(device: Device<'_>) -> Result<(), Error> {
         return Ok(());
     }
     let name = controller.alias().unwrap_or_default();
-    let what = format!("plugging a {} into {name}, a {model},", device.class.element());
+    let class = device.class.element();
+    // An assigned alias is not final yet.
+    let device_name = match device.alias().filter(|alias| is_user_alias(alias)) {
+        Some(alias) => format!("the {class} `{alias}`"),
+        None => format!("a {class}"),
+    };
+    let what = format!("plugging {device_name} into {name}, a {model},");
     Err(device.error(Problem::Unsupported(what)))
 }
 

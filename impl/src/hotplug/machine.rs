@@ -102,7 +102,7 @@ impl Machine {
         }
         let procedure = match request {
             Request::Attach(device) if device.alias.is_empty() => {
-                let alias = self.live.next_alias(&device.prefix);
+                let alias = self.live.next_alias(&device.prefix, 0);
                 Procedure::Attach(Attach::new(named(&device, &alias)))
             }
             Request::Attach(device) if self.live.is_taken(&device.alias) => {
@@ -119,6 +119,12 @@ impl Machine {
         };
         self.procedure = Some(procedure);
         Ok(())
+    }
+
+    /// The alias with the smallest number, from `first` on, that is free in the definition, in the intents and in
+    /// QEMU.
+    pub fn next_alias(&self, prefix: &str, first: u32) -> String {
+        self.live.next_alias(prefix, first)
     }
 
     /// QEMU says that a device is gone.
@@ -222,8 +228,8 @@ impl Live {
         self.record.knows(alias) || in_qemu
     }
 
-    fn next_alias(&self, prefix: &str) -> String {
-        (0_u32..)
+    fn next_alias(&self, prefix: &str, first: u32) -> String {
+        (first..)
             .map(|number| format!("{prefix}{number}"))
             .find(|alias| !self.is_taken(alias))
             .unwrap_or_default()

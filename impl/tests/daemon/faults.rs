@@ -65,7 +65,8 @@ fn what_is_no_request_is_answered_with_what_is_wrong() {
             r#"{"id":7,"request":"dance"}"#,
             json!(7),
             "the line is no request: unknown variant `dance`, expected one of `ping`, `list`, `events`, `define`, \
-             `undefine`, `start`, `destroy`, `dump`, `attach`, `detach`, `step`, `give-up` at line 1 column 25",
+             `undefine`, `start`, `destroy`, `dump`, `attach`, `detach`, `open-console`, \
+             `step`, `give-up` at line 1 column 25",
         ),
         (
             r#"{"id":8,"request":"ping","x":1}"#,

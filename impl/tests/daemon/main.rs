@@ -8,4 +8,5 @@ mod devices;
 mod disk_full;
 mod dumps;
 mod faults;
+mod names;
 mod support;

@@ -80,7 +80,7 @@ impl Daemon {
         let log = options.create(true).append(true).open(self.dir.path().join("log")).unwrap();
         let mut command = self.command();
         command
-            .args(["run", "--reply-within", "1", "--unplug-wait"])
+            .args(["run", "--log-level", "debug", "--reply-within", "1", "--unplug-wait"])
             .arg(self.unplug_wait.to_string());
         command.envs(variables.iter().copied()).stdout(Stdio::null()).stderr(log);
         let child = self.child.insert(command.spawn().unwrap());

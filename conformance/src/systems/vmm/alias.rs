@@ -10,7 +10,7 @@ use std::{
 
 use statusquo_model::studies::alias::{
     Alias, Study,
-    action::{Action, By, Outcome, Reply, What, Why},
+    action::{Action, Asked, By, Outcome, Reply, What, Why},
     definition::{Device as Asking, Kind, Source},
     name,
 };
@@ -30,10 +30,13 @@ use statusquo_vmm::{
 
 use crate::{
     replay::{Factory, Fault, Observed, System, environment},
-    studies::Replayable,
-    systems::libvirt::{
-        self, Programs,
-        alias::{element, shown},
+    studies::{Daemonized, Replayable},
+    systems::{
+        libvirt::{
+            self, Programs,
+            alias::{element, shown},
+        },
+        vmmd::{self, Vmmd},
     },
 };
 
@@ -49,6 +52,10 @@ impl Replayable for Alias {
 
     fn libvirt(_: &Study, programs: Programs) -> Result<Arc<dyn Factory<Study>>, String> {
         libvirt::alias::factory(programs)
+    }
+
+    fn vmmd(_: &Study, vmmd: &Vmmd) -> Option<Daemonized<Study>> {
+        Some(vmmd::alias::daemonized(vmmd))
     }
 
     fn aftermath(
@@ -315,17 +322,7 @@ impl Daemon {
 
     fn perform(&mut self, action: Action) -> Result<Reply, Fault> {
         match action {
-            Action::Define { with } => {
-                let asked = with.definition();
-                let devices = (0..).zip(asked.devices());
-                let elements: String = devices.map(|(number, it)| element(it, number)).collect();
-                self.define(&format!(
-                    "<domain type='qemu'><name>t</name><uuid>c7a5fdbd-edaf-9455-926a-d65c16db1809</uuid><memory unit='MiB'>16</memory><vcpu>1</vcpu>\
-                     <os><type arch='x86_64' machine='pc'>hvm</type></os>\
-                     <devices><controller type='virtio-serial' index='0'/>\
-                     <memballoon model='none'/>{elements}</devices></domain>"
-                ))
-            }
+            Action::Define { with } => self.define(&definition("t", with)),
             Action::Redefine => {
                 let text = self.written(What::Inactive)?;
                 self.define(&text)
@@ -363,6 +360,18 @@ impl Daemon {
         let alive = self.running.as_ref().is_none_or(|running| running.hypervisor.is_running());
         Ok(Outcome { reply, gone, guest_lost: !alive })
     }
+}
+
+/// What the user asks for, in a machine that has little else.
+pub(crate) fn definition(domain: &str, with: Asked) -> String {
+    let asked = with.definition();
+    let devices = (0..).zip(asked.devices());
+    let elements: String = devices.map(|(number, it)| element(it, number)).collect();
+    format!(
+        "<domain type='qemu'><name>{domain}</name><uuid>c7a5fdbd-edaf-9455-926a-d65c16db1809</uuid>\
+         <memory unit='MiB'>16</memory><vcpu>1</vcpu><os><type arch='x86_64' machine='pc'>hvm</type></os>\
+         <devices><controller type='virtio-serial' index='0'/><memballoon model='none'/>{elements}</devices></domain>"
+    )
 }
 
 /// The path that QEMU would have told.
@@ -403,7 +412,7 @@ fn command_line(domain: &Domain) -> Result<Vec<Command>, Error> {
     Ok(commands)
 }
 
-fn alias(id: &str) -> Result<name::Alias, Fault> {
+pub(crate) fn alias(id: &str) -> Result<name::Alias, Fault> {
     id.parse().map_err(|_| Fault::Garbage(format!("`{id}` is no alias of this study")))
 }
 

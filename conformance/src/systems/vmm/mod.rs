@@ -1,10 +1,10 @@
 //! Our implementation as a system: real descriptors in a directory of its own.
 
-mod alias;
+pub(crate) mod alias;
 mod chardev;
 mod freeze;
 mod hostdev;
-mod pci_root;
+pub(crate) mod pci_root;
 mod process;
 pub(crate) mod restart;
 #[cfg(test)]

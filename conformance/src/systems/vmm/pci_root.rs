@@ -32,8 +32,11 @@ use statusquo_vmm::{
 use crate::{
     matrix::{Matrix, PciRootMatrix},
     replay::{Factory, Fault, Observed, System, environment},
-    studies::Replayable,
-    systems::libvirt::{self, Programs},
+    studies::{Daemonized, Replayable},
+    systems::{
+        libvirt::{self, Programs},
+        vmmd::{self, Vmmd},
+    },
 };
 
 /// Effects of one request at most: an intent, a backend, a frontend, a wait, a notice, two saves.
@@ -52,6 +55,10 @@ impl Replayable for PciRoot {
 
     fn libvirt(study: &Study, programs: Programs) -> Result<Arc<dyn Factory<Study>>, String> {
         libvirt::pci_root::factory(study, programs)
+    }
+
+    fn vmmd(study: &Study, vmmd: &Vmmd) -> Option<Daemonized<Study>> {
+        Some(vmmd::pci_root::daemonized(study, vmmd))
     }
 }
 
@@ -103,13 +110,13 @@ impl StatusFile for File {
     }
 }
 
-const DONE: Outcome = Outcome { reply: Reply::Done, bus: None };
+pub(crate) const DONE: Outcome = Outcome { reply: Reply::Done, bus: None };
 
-fn refused(why: Why) -> Outcome {
+pub(crate) fn refused(why: Why) -> Outcome {
     Outcome { reply: Reply::Refused(why), bus: None }
 }
 
-fn name(text: &str) -> Result<Name, Fault> {
+pub(crate) fn name(text: &str) -> Result<Name, Fault> {
     serde_json::from_value(text.into())
         .map_err(|_| Fault::Garbage(format!("`{text}` is no name of this study")))
 }
@@ -134,7 +141,7 @@ impl Host {
             (_, Reply::Refused(_) | Reply::Alias(_)) | (Action::Restart, _) => {}
             (Action::Define { machine, .. }, _) => {
                 let user_alias = self.world.config.is_some_and(|config| config.user_alias);
-                self.config = Some((machine, definition(machine, user_alias)));
+                self.config = Some((machine, definition("t", machine, user_alias)));
             }
             (Action::Start, _) => {
                 self.boot(self.world.binary)?;
@@ -163,7 +170,7 @@ impl Host {
     fn ours(&mut self, action: Action) -> Result<Outcome, Fault> {
         match action {
             Action::Define { machine, user_alias } => {
-                let text = definition(machine, user_alias);
+                let text = definition("t", machine, user_alias);
                 complete(&text)?;
                 self.config = Some((machine, text));
                 Ok(DONE)
@@ -180,7 +187,7 @@ impl Host {
             Action::Attach { onto } => self.attach(onto),
             Action::Detach { from } => {
                 let guest = self.guest()?;
-                let alias = alias(from);
+                let alias = place_alias(from);
                 let told = guest.request(Request::Detach(alias.to_owned()))?;
                 if told != (Told::Detached { alias: alias.to_owned() }) {
                     return Err(Fault::Garbage(format!("{told:?}")));
@@ -263,7 +270,7 @@ impl Host {
 
     fn attach(&mut self, onto: Place) -> Result<Outcome, Fault> {
         let (board, _) = self.config.as_ref().ok_or_else(|| environment("no definition"))?;
-        let xml = device(*board, onto, alias(onto));
+        let xml = device(*board, onto, place_alias(onto));
         let guest = self.guest()?;
         let mut plugged = match guest.domain.plug(&xml) {
             Ok(plugged) => plugged,
@@ -363,11 +370,11 @@ fn root(domain: &Domain) -> Option<Device<'_>> {
     })
 }
 
-fn root_alias(domain: &Domain) -> Option<String> {
+pub(crate) fn root_alias(domain: &Domain) -> Option<String> {
     Some(root(domain)?.alias()?.into_owned())
 }
 
-fn alias(place: Place) -> &'static str {
+pub(crate) fn place_alias(place: Place) -> &'static str {
     match place {
         Place::Root => "ua-on-root",
         Place::Port => "ua-on-port",
@@ -399,7 +406,7 @@ fn machine(board: Board, qemu: Qemu) -> MachineType {
 }
 
 /// A device for this place.
-fn device(board: Board, place: Place, alias: &str) -> String {
+pub(crate) fn device(board: Board, place: Place, alias: &str) -> String {
     if board.kind() == Kind::Esp {
         return disk("sdb", 3, alias);
     }
@@ -427,8 +434,8 @@ fn disk(target: &str, unit: u8, alias: &str) -> String {
     )
 }
 
-/// A guest with a device on its root, where it has one from the start.
-fn definition(board: Board, user_alias: bool) -> String {
+/// A guest with a device on its root, where it has one from the start. pSeries takes its memory in units of 256 MiB.
+pub(crate) fn definition(domain: &str, board: Board, user_alias: bool) -> String {
     let (arch, kind) = board.names();
     let alias = if user_alias { "<alias name='ua-root'/>" } else { "" };
     let controller = |kind: &str, model: &str, inner: &str| {
@@ -453,8 +460,8 @@ fn definition(board: Board, user_alias: bool) -> String {
         _ => String::new(),
     };
     format!(
-        "<domain type='qemu'><name>t</name><uuid>6d0f4b9e-5d0c-4e0a-9a37-1c1f1d1e0001</uuid>\
-         <memory unit='MiB'>64</memory><os><type arch='{arch}' machine='{kind}'>hvm</type></os>\
+        "<domain type='qemu'><name>{domain}</name><uuid>6d0f4b9e-5d0c-4e0a-9a37-1c1f1d1e0001</uuid>\
+         <memory unit='MiB'>256</memory><vcpu>1</vcpu><os><type arch='{arch}' machine='{kind}'>hvm</type></os>\
          <devices>{root}{port}<controller type='usb' model='none'/>\
          <memballoon model='none'/>{first}</devices></domain>"
     )

@@ -25,7 +25,7 @@ use statusquo_vmm::{
 
 use crate::{
     replay::{Factory, Fault, Observed, System, environment},
-    studies::{Daemonized, Replayable},
+    studies::{Daemonized, Replayable, Tours},
     systems::{
         libvirt::{self, Programs},
         vmmd::{self, Vmmd},
@@ -63,8 +63,10 @@ impl Replayable for Restart {
     fn vmmd(study: &Study, vmmd: &Vmmd) -> Option<Daemonized<Study>> {
         Some(Daemonized {
             systems: vmmd::restart::Daemon::of(study, vmmd),
-            points: vmmd::points::traces(study),
-            is_drivable: vmmd::points::is_drivable,
+            tours: Tours::CrashPoints {
+                points: vmmd::points::traces(study),
+                is_drivable: vmmd::points::is_drivable,
+            },
         })
     }
 

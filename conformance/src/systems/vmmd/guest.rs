@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use serde_json::json;
+use serde_json::{Value, json};
 use statusquo_vmm::{
     domain::Domain,
     hotplug::BackendKind,
@@ -135,26 +135,45 @@ pub(super) fn definition(dir: &Path) -> String {
     )
 }
 
-/// QEMU whose processor is parked, with a second monitor and qtest, and with devices that nobody knows at the places
-/// where [`Class::xml`] finds them taken.
-pub(super) fn write_emulator(dir: &Path, qemu: &Path) -> io::Result<()> {
-    let quoted = |path: &Path| format!("'{}'", path.display().to_string().replace('\'', "'\\''"));
-    let firmware = dir.join("firmware");
-    fs::write(&firmware, crate::systems::qemu::parked_firmware())?;
+/// Of x86: QEMU whose processor is parked, with devices that nobody knows at the places where [`Class::xml`] finds
+/// them taken.
+pub(super) fn write_crowded_emulator(dir: &Path, qemu: &Path) -> io::Result<()> {
     // In JSON, for QEMU makes all devices of the other form first, and their buses would not be there yet.
+    let devices = [
+        r#"{"driver":"virtserialport","bus":"virtio-serial0.0","nr":30}"#,
+        r#"{"driver":"usb-mouse","bus":"usb.0","port":"2"}"#,
+        r#"{"driver":"pci-testdev","addr":"0x1e"}"#,
+    ];
+    write_emulator(&dir.join("emulator"), qemu, true, &devices)
+}
+
+/// A script for the domain's emulator: this QEMU with a second monitor and qtest, with its processor parked (x86
+/// only; other firmware waits for what does not come), and with these devices.
+pub(super) fn write_emulator(
+    path: &Path,
+    qemu: &Path,
+    is_parked: bool,
+    devices: &[&str],
+) -> io::Result<()> {
+    let quoted = |path: &Path| format!("'{}'", path.display().to_string().replace('\'', "'\\''"));
+    let dir = path.parent().unwrap_or(Path::new("/"));
+    let mut more = String::new();
+    if is_parked {
+        let firmware = dir.join("firmware");
+        fs::write(&firmware, crate::systems::qemu::parked_firmware())?;
+        more += &format!(" -bios {}", quoted(&firmware));
+    }
+    for device in devices {
+        more += &format!(" -device '{device}'");
+    }
     let script = format!(
-        "#!/bin/sh\nexec {qemu} \"$@\" -bios {firmware} -qtest-log /dev/null \
-         -qtest unix:{look}/qtest,server=on,wait=off -qmp unix:{look}/look,server=on,wait=off \
-         -device '{{\"driver\":\"virtserialport\",\"bus\":\"virtio-serial0.0\",\"nr\":30}}' \
-         -device '{{\"driver\":\"usb-mouse\",\"bus\":\"usb.0\",\"port\":\"2\"}}' \
-         -device '{{\"driver\":\"pci-testdev\",\"addr\":\"0x1e\"}}'\n",
+        "#!/bin/sh\nexec {qemu} \"$@\" -qtest-log /dev/null -qtest unix:{look}/qtest,server=on,wait=off \
+         -qmp unix:{look}/look,server=on,wait=off{more}\n",
         qemu = quoted(qemu),
-        firmware = quoted(&firmware),
         look = dir.display(),
     );
-    let path = dir.join("emulator");
-    fs::write(&path, script)?;
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o700))
+    fs::write(path, script)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o700))
 }
 
 /// The second monitor.
@@ -163,21 +182,51 @@ pub(super) fn look(dir: &Path) -> Result<Client, String> {
     Client::connect(dir.join("look"), limits).map_err(|error| error.to_string())
 }
 
-/// The guest lets go of a PCI device: it writes the slot's bit to the eject register, asked or not
-/// (QEMU 7.2 `docs/specs/acpi_pci_hotplug.rst`).
-pub(super) fn eject(dir: &Path, look: &mut Client, alias: &str) -> Result<(), String> {
-    const BUS_SELECT: u16 = 0xae10;
-    const EJECT: u16 = 0xae08;
+/// Where a chipset has the registers of its PCI hot-plug (QEMU 7.2 `docs/specs/acpi_pci_hotplug.rst`,
+/// `include/hw/acpi/pcihp.h`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Chipset {
+    I440fx,
+    Ich9,
+}
+
+impl Chipset {
+    fn base(self) -> u16 {
+        match self {
+            Chipset::I440fx => 0xae00,
+            Chipset::Ich9 => 0x0cc0,
+        }
+    }
+}
+
+/// A property of something that QEMU has.
+pub(super) fn property(look: &mut Client, path: &str, name: &str) -> Result<Value, String> {
+    let command = Command::of("qom-get", json!({"path": path, "property": name}));
+    let answer = look.execute(&command).map_err(|error| error.to_string())?;
+    answer.map_err(|error| format!("{name} of {path}: {error}"))
+}
+
+/// The guest lets go of a PCI device: it chooses the bus and writes the slot's bit to the eject register, asked or
+/// not.
+pub(super) fn eject(
+    dir: &Path,
+    look: &mut Client,
+    chipset: Chipset,
+    alias: &str,
+) -> Result<(), String> {
+    let (bus_select, eject) = (chipset.base() + 0x10, chipset.base() + 0x08);
     let path = format!("/machine/peripheral/{alias}");
-    let command = Command::of("qom-get", json!({"path": path, "property": "addr"}));
-    let address = look.execute(&command).map_err(|error| error.to_string())?;
-    let address = address.map_err(|error| error.to_string())?;
+    let address = property(look, &path, "addr")?;
     let function = address.as_u64().ok_or_else(|| format!("`{alias}` is at {address}"))?;
     let bit = 1_u32 << (function >> 3);
+    let bus = property(look, &path, "parent_bus")?;
+    let bus = bus.as_str().ok_or_else(|| format!("`{alias}` is on {bus}"))?;
+    let number = property(look, bus, "acpi-pcihp-bsel")?;
     let stream = UnixStream::connect(dir.join("qtest")).map_err(|error| error.to_string())?;
     stream.set_read_timeout(Some(PATIENCE)).map_err(|error| error.to_string())?;
     let mut lines = BufReader::new(&stream);
-    for line in [format!("outl {BUS_SELECT:#x} 0x0\n"), format!("outl {EJECT:#x} {bit:#x}\n")] {
+    for line in [format!("outl {bus_select:#x} {number}\n"), format!("outl {eject:#x} {bit:#x}\n")]
+    {
         (&stream).write_all(line.as_bytes()).map_err(|error| error.to_string())?;
         let mut answer = String::new();
         lines.read_line(&mut answer).map_err(|error| error.to_string())?;

@@ -4,13 +4,18 @@
 //!   boundary that the trace has.
 //! - [`points`]: the traces that visit every crash point.
 //! - [`soak`]: kills at random instants of a daemon that runs freely.
+//! - [`alias`], [`pci_root`]: what the daemon answers, restarted between requests while its QEMU stays; `life` is what
+//!   both need.
 //!
 //! The domain's emulator is a script that adds to QEMU a firmware that parks the processor, a second monitor to look
 //! with, and the qtest socket, over which the guest's part of a PCI unplug is played: a write to the eject register of
 //! `hw/acpi/pcihp.c`.
 
+pub(crate) mod alias;
 mod control;
 mod guest;
+mod life;
+pub(crate) mod pci_root;
 pub mod points;
 pub mod restart;
 pub mod soak;
@@ -20,10 +25,11 @@ use std::{
     io,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::Arc,
+    sync::{Arc, atomic::AtomicU64},
     time::Duration,
 };
 
+use rustix::process::{Pid, Signal, kill_process};
 use statusquo_vmm::hypervisor::process::Process;
 use tempfile::TempDir;
 
@@ -93,14 +99,25 @@ impl Vmmd {
     }
 }
 
+/// What became of processes, over all traces.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// Daemons that were asked to end, and did.
+    pub ended: AtomicU64,
+    /// Daemons that were killed.
+    pub killed: AtomicU64,
+    /// QEMUs that came up.
+    pub qemus: AtomicU64,
+}
+
 /// A directory with a daemon that comes and goes and a QEMU that stays until the run ends.
 #[derive(Debug)]
 struct Home {
     vmmd: Vmmd,
     daemon: Option<Child>,
     stepwise: bool,
-    /// How often it was killed.
-    kills: u64,
+    /// Seconds that an unplug waits for the guest.
+    unplug_wait: u8,
     dir: TempDir,
     _common: Arc<TempDir>,
 }
@@ -109,9 +126,8 @@ impl Home {
     fn new(vmmd: &Vmmd, stepwise: bool) -> io::Result<Self> {
         let common = workdir::root()?;
         let dir = TempDir::new_in(common.path())?;
-        guest::write_emulator(dir.path(), &vmmd.qemu)?;
         let vmmd = vmmd.clone();
-        Ok(Home { vmmd, daemon: None, stepwise, kills: 0, dir, _common: common })
+        Ok(Home { vmmd, daemon: None, stepwise, unplug_wait: 0, dir, _common: common })
     }
 
     fn runtime(&self) -> PathBuf {
@@ -134,7 +150,8 @@ impl Home {
         let mut command = Command::new(&self.vmmd.program);
         command.args(&self.vmmd.words).arg("--state-dir").arg(self.dir.path().join("s"));
         command.arg("--runtime-dir").arg(self.runtime());
-        command.args(["run", "--log-level", "debug", "--unplug-wait", "0"]);
+        command.args(["run", "--log-level", "debug", "--unplug-wait"]);
+        command.arg(self.unplug_wait.to_string());
         command.args(self.stepwise.then_some("--stepwise"));
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         self.daemon = Some(command.spawn()?);
@@ -170,11 +187,28 @@ impl Home {
     /// SIGKILL.
     fn kill_daemon(&mut self) -> io::Result<()> {
         if let Some(mut daemon) = self.daemon.take() {
-            self.kills += 1;
             daemon.kill()?;
             daemon.wait()?;
         }
         Ok(())
+    }
+
+    /// SIGTERM, after which it finishes what it is at.
+    fn end_daemon(&mut self) -> io::Result<()> {
+        let Some(mut daemon) = self.daemon.take() else { return Ok(()) };
+        kill_process(Pid::from_child(&daemon), Signal::TERM)?;
+        let ended = control::within(PATIENCE, || daemon.try_wait());
+        match ended {
+            Ok(Some(status)) if status.success() => Ok(()),
+            Ok(Some(status)) => {
+                Err(io::Error::other(format!("asked to end, the daemon ended with {status}")))
+            }
+            other => {
+                self.daemon = Some(daemon);
+                self.kill_daemon()?;
+                other.and(Err(io::Error::other("asked to end, the daemon went on")))
+            }
+        }
     }
 
     /// The guest, from the moment on in which it has a pidfile.

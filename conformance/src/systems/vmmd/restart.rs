@@ -8,10 +8,7 @@
 
 use std::{
     fs,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
@@ -30,10 +27,10 @@ use statusquo_vmm::{
 };
 
 use super::{
-    DOMAIN, Home, PATIENCE, Vmmd,
+    DOMAIN, Home, PATIENCE, Tally, Vmmd,
     control::{Connection, within},
     environment,
-    guest::{self, Class},
+    guest::{self, Chipset, Class},
 };
 use crate::{
     replay::{Factory, Fault, Observed, System},
@@ -49,8 +46,8 @@ const EFFECTS_MAX: usize = 64;
 pub struct Daemon {
     vmmd: Vmmd,
     class: Class,
-    /// How often a daemon was killed, by all systems that this has made.
-    kills: Arc<AtomicU64>,
+    /// Of all systems that this has made.
+    tally: Arc<Tally>,
 }
 
 impl Daemon {
@@ -59,9 +56,9 @@ impl Daemon {
         let classes = Class::ALL.into_iter();
         let classes = classes.filter(|class| class.guest_ejects() == study.guest_ejects());
         let daemon = |class: Class| {
-            let kills = Arc::new(AtomicU64::new(0));
-            let daemon = Daemon { vmmd: vmmd.clone(), class, kills: Arc::clone(&kills) };
-            Daemoned { class: class.name(), factory: Arc::new(daemon), kills }
+            let tally = Arc::new(Tally::default());
+            let daemon = Daemon { vmmd: vmmd.clone(), class, tally: Arc::clone(&tally) };
+            Daemoned { class: class.name(), factory: Arc::new(daemon), tally }
         };
         classes.map(daemon).collect()
     }
@@ -74,6 +71,7 @@ impl Factory<Study> for Daemon {
 
     fn start(&self) -> Result<Box<dyn System<Study>>, Fault> {
         let mut home = Home::new(&self.vmmd, true).map_err(environment)?;
+        guest::write_crowded_emulator(home.dir.path(), &self.vmmd.qemu).map_err(environment)?;
         let mut requests = home.start_daemon().map_err(environment)?;
         let xml = guest::definition(home.dir.path());
         for request in [Request::Define { xml }, Request::Start { domain: DOMAIN.to_owned() }] {
@@ -86,7 +84,7 @@ impl Factory<Study> for Daemon {
         let mut run = Run {
             home,
             class: self.class,
-            kills: Arc::clone(&self.kills),
+            tally: Arc::clone(&self.tally),
             qemu,
             look,
             sockets: Some(Sockets { requests, events }),
@@ -104,7 +102,7 @@ struct Run {
     look: Client,
     home: Home,
     class: Class,
-    kills: Arc<AtomicU64>,
+    tally: Arc<Tally>,
     qemu: Process,
     sockets: Option<Sockets>,
     /// The request that is not answered yet.
@@ -138,7 +136,7 @@ impl Run {
         self.sockets = None;
         self.asked = None;
         self.home.kill_daemon().map_err(environment)?;
-        self.kills.fetch_add(1, Ordering::SeqCst);
+        self.tally.killed.fetch_add(1, Ordering::SeqCst);
         Ok(())
     }
 
@@ -305,7 +303,8 @@ impl Run {
             },
             Action::Eject { alias } => {
                 let id = self.id(alias);
-                guest::eject(self.home.dir.path(), &mut self.look, &id).map_err(environment)?;
+                guest::eject(self.home.dir.path(), &mut self.look, Chipset::I440fx, &id)
+                    .map_err(environment)?;
             }
             Action::Finalize { alias } => {
                 let id = self.id(alias);

@@ -19,7 +19,7 @@ use statusquo_vmm::{
 use super::{
     DOMAIN, Home, PATIENCE, Vmmd,
     control::Connection,
-    guest::{self, Class},
+    guest::{self, Chipset, Class},
 };
 
 /// A kill falls within this time after the first request of a life.
@@ -87,6 +87,7 @@ struct Soak {
 impl Soak {
     fn new(vmmd: &Vmmd, seed: u64) -> io::Result<Self> {
         let mut home = Home::new(vmmd, false)?;
+        guest::write_crowded_emulator(home.dir.path(), &vmmd.qemu)?;
         let mut connection = home.start_daemon()?;
         let xml = guest::definition(home.dir.path());
         for request in [Request::Define { xml }, Request::Start { domain: DOMAIN.to_owned() }] {
@@ -174,7 +175,7 @@ impl Soak {
         if let Some(number) = there.first() {
             let id = format!("{}{number}", class.prefix());
             // It may have gone meanwhile.
-            drop(guest::eject(self.home.dir.path(), &mut self.look, &id));
+            drop(guest::eject(self.home.dir.path(), &mut self.look, Chipset::I440fx, &id));
         }
         Ok(())
     }

@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use serde_json::Value;
+
 use super::{Asker, Guest, Running};
 use crate::{
     daemon::{
@@ -9,8 +11,8 @@ use crate::{
         places, start,
     },
     domain::{Class, Domain, LookupError, Name, Problem, is_user_alias, tree::Document},
-    hotplug::{self, BusError, Refusal, name_bus},
-    hypervisor::Hypervisor,
+    hotplug::{self, BackendKind, BusError, Machine, Refusal, name_bus},
+    hypervisor::{Command, Hypervisor},
 };
 
 impl Guest {
@@ -98,7 +100,7 @@ impl Guest {
             let why = format!("the monitor of `{}` does not answer; it is tried again", self.name);
             return Err(Kind::Unresponsive.because(why));
         };
-        let device = plug(running.file.domain(), &xml, client)?;
+        let device = plug(running.file.domain(), &xml, client, &running.machine)?;
         let begun = running.machine.request(hotplug::Request::Attach(device));
         begun.map_err(|refusal| refused(&refusal))?;
         running.asker = Some(from);
@@ -128,15 +130,50 @@ impl Guest {
         running.asker = Some(from);
         Ok(())
     }
+
+    /// Which pty it is only QEMU knows, and it is asked each time: so nothing about it can be out of date.
+    pub(super) fn open_console(&mut self, name: Option<&str>) -> Result<Reply, Error> {
+        let running = self.free_for_change()?;
+        let record = running.machine.record().clone();
+        running.file.follow(&record).map_err(|error| Kind::BadXml.because(error))?;
+        let found = running.file.domain().lookup_console(name);
+        let found = found.map_err(|error| Kind::NoSuchDevice.because(causes(&error)))?;
+        let alias = found.alias().unwrap_or_default().into_owned();
+        let (class, backend) = (found.class.element(), found.backend());
+        if backend != "pty" {
+            let why = format!("the <{class}> `{alias}` is not on a pty: its type is `{backend}`");
+            return Err(Kind::NotAPty.because(why));
+        }
+        let Some(client) = &mut running.client else {
+            let why = format!("the monitor of `{}` does not answer; it is tried again", self.name);
+            return Err(Kind::Unresponsive.because(why));
+        };
+        let reply = client
+            .execute(&Command::query_chardev())
+            .map_err(|error| Kind::Unresponsive.because(causes(&error)))?
+            .map_err(|error| Kind::Qemu.because(error))?;
+        let path = pty_of(&reply, &BackendKind::Chardev.id(&alias));
+        let path =
+            path.ok_or_else(|| Kind::Qemu.because(format!("QEMU names no pty of `{alias}`")))?;
+        Ok(Reply::Console { alias, path })
+    }
+}
+
+/// The path in `query-chardev`, where it stands as `pty:/dev/pts/7`.
+fn pty_of(chardevs: &Value, label: &str) -> Option<String> {
+    let mut chardevs = chardevs.as_array()?.iter();
+    let found = chardevs.find(|chardev| chardev["label"] == label)?;
+    Some(found["filename"].as_str()?.strip_prefix("pty:")?.to_owned())
 }
 
 /// What is asked of QEMU for a device that is to be plugged.
 ///
-/// Where its alias only counts, it is left to the machine: an alias must be free in QEMU, too.
+/// Where its alias only counts, the machine chooses it: an alias must be free in QEMU, too.
 fn plug(
     live: &Domain,
     xml: &str,
     hypervisor: &mut dyn Hypervisor,
+    machine: &Machine,
 ) -> Result<hotplug::Device, Error> {
     let plugged = live.plug(xml).map_err(|error| {
         let kind = match &error.problem {
@@ -159,12 +196,14 @@ fn plug(
             })?;
         }
     }
-    let counts = plugged.domain.device(plugged.node).is_some_and(|device| {
+    let counts = plugged.domain.device(plugged.node).filter(|device| {
         !matches!(device.class, Class::Disk | Class::Controller)
             && device.alias().is_none_or(|alias| !is_user_alias(&alias))
     });
-    if counts {
-        device.alias.clear();
+    if let Some(added) = counts {
+        // `console0` is a name of the serial port that the first console shows, whatever else that is called.
+        let taken = added.class == Class::Console && live.has_paired_console();
+        device.alias = machine.next_alias(&device.prefix, u32::from(taken));
     }
     Ok(device)
 }

@@ -455,6 +455,7 @@ impl Guest {
                 Ok(()) => return When::Now,
                 Err(error) => Err(error),
             },
+            Request::OpenConsole { name, .. } => self.open_console(name.as_deref()),
             other => Err(Kind::BadRequest.because(format!("{other:?} is not for a domain"))),
         };
         self.answer(from, answer);

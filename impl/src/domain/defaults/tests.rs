@@ -319,6 +319,89 @@ fn what_was_left_out_comes_back_whole_but_not_over_an_edit() {
     assert_eq!(edited.document().get(usb, "@model").as_deref(), Some("nec-xhci"));
 }
 
+/// The newest release of these tests gives another card to who defines today.
+const NEWER: Defaults = Defaults { net_model: Some("virtio"), ..Defaults::TODAY };
+
+fn read_as(xml: &str, defaults: &Defaults, reading: Reading) -> Domain {
+    let mut domain = Domain::parse(xml).unwrap();
+    domain.complete_as(defaults, reading, &all()).unwrap();
+    domain
+}
+
+/// The model of the only card, and whether its user chose it.
+fn card(domain: &Domain) -> (String, bool) {
+    let card = domain.of(Class::Interface).next().unwrap();
+    let chosen = domain.origin_of(card.node, "model/@type") == Origin::User;
+    (card.get("model/@type").unwrap_or_default().into_owned(), chosen)
+}
+
+#[test]
+fn a_new_default_for_cards_is_for_who_defines_today() {
+    let open = text(
+        "x86_64",
+        "pc",
+        "<interface type='user'><mac address='52:54:00:00:00:01'/></interface>",
+    );
+    let new = read_as(&open, &NEWER, Reading::Define);
+    assert_eq!(card(&new), ("virtio".to_owned(), false));
+    for reading in [Reading::Load, Reading::Process] {
+        assert_eq!(card(&read_as(&open, &NEWER, reading)), ("rtl8139".to_owned(), false));
+    }
+    // An older daemon reads what the newer one has written, and the other way round.
+    let shown = new.to_inactive().unwrap().to_xml();
+    assert!(!shown.contains("<model"), "{shown}");
+    let back = read_as(&shown, &Defaults::TODAY, Reading::Load);
+    assert_eq!(card(&back), ("virtio".to_owned(), false));
+    let old = read_as(&open, &Defaults::TODAY, Reading::Define).to_inactive().unwrap().to_xml();
+    for reading in Reading::ALL {
+        assert_eq!(card(&read_as(&old, &NEWER, reading)), ("rtl8139".to_owned(), false));
+    }
+    // A dump that is defined again is the same guest, and an edit in it is a choice.
+    let again = read_as(&new.to_xml(), &Defaults::TODAY, Reading::Define);
+    assert_eq!(card(&again), ("virtio".to_owned(), false));
+    let mut edited = new.clone();
+    let node = edited.of(Class::Interface).next().unwrap().node;
+    edited.document_mut().put(node, "model/@type", "e1000e").unwrap();
+    let edited = edited.to_xml();
+    let edited = read_as(&edited, &NEWER, Reading::Define);
+    assert_eq!(card(&edited), ("e1000e".to_owned(), true));
+    let kept = read_as(&edited.to_inactive().unwrap().to_xml(), &NEWER, Reading::Load);
+    assert_eq!(card(&kept), ("e1000e".to_owned(), true));
+}
+
+/// Only what nobody chose, and only where every reader gives the same.
+#[test]
+fn the_first_model_of_a_card_is_left_out_where_it_is_sent() {
+    let sent = |model: &str, defaults: &Defaults| {
+        let devices =
+            format!("<interface type='user'><mac address='52:54:00:00:00:01'/>{model}</interface>");
+        let domain = read_as(&text("x86_64", "pc", &devices), defaults, Reading::Define);
+        let text = domain.to_migratable().unwrap();
+        let says = text.of(Class::Interface).next().unwrap().get("model/@type").is_some();
+        let arrived = read_as(&text.to_xml(), &NEWER, Reading::Process);
+        assert_eq!(card(&arrived), card(&domain));
+        (says, card(&arrived).0)
+    };
+    assert_eq!(sent("", &Defaults::TODAY), (false, "rtl8139".to_owned()));
+    assert_eq!(sent("<model type='rtl8139'/>", &Defaults::TODAY), (true, "rtl8139".to_owned()));
+    assert_eq!(sent("", &NEWER), (true, "virtio".to_owned()));
+}
+
+#[test]
+fn a_plugged_card_is_not_taken_for_an_earlier_one_of_its_name() {
+    let live = read_as(&text("x86_64", "pc", ""), &NEWER, Reading::Define);
+    let plug = |live: &Domain, model: &str| {
+        let xml =
+            format!("<interface type='user'><mac address='52:54:00:00:00:01'/>{model}</interface>");
+        live.plug_as(&NEWER, &xml).unwrap()
+    };
+    let mut first = plug(&live, "");
+    assert_eq!(card(&first.domain), ("virtio".to_owned(), false));
+    first.domain.remove_device(first.node);
+    let second = plug(&first.domain, "<model type='virtio'/>");
+    assert_eq!(card(&second.domain), ("virtio".to_owned(), true));
+}
+
 fn fact(vendor: u64, device: u64, slot: u64, function: u64, id: &str) -> serde_json::Value {
     json!({"bus": 0, "slot": slot, "function": function, "id": {"vendor": vendor, "device": device}, "qdev_id": id})
 }

@@ -40,7 +40,7 @@ impl Stem {
             Stem::Console => "console",
             Stem::Channel => "channel",
             Stem::Rng => "rng",
-            Stem::Controller => "virtio-serial",
+            Stem::Controller => "pci.",
             Stem::User => "ua-",
         }
     }

@@ -22,7 +22,7 @@ pub(super) fn properties() -> Vec<Property<Study>> {
         ),
         property(
             "nobody notices that the daemon was restarted",
-            "Denemark in the thread: 'regardless of how many times libvirtd is restarted'",
+            "Privoznik in the thread: 'regardless of how many times libvirtd is restarted'",
             Transparent(|_, action| action == Action::Restart),
         ),
         property("nothing that QEMU can do is refused", THREAD, AlwaysStep(refused_only_in_need)),

@@ -211,7 +211,7 @@ pub const DESIGNS: [(Design, Rules); 11] = [
     ),
     proposed(
         "extend-status",
-        "Jiri Denemark",
+        "Michal Privoznik",
         "the name is always computed, and what it takes is in the status file",
         Rules { after_restart: AfterRestart::Saved, ..PROPOSED },
     ),
