@@ -143,3 +143,28 @@ fn of_libvirt_nothing_is_left() {
         |(_, words): &(u32, String)| words.contains("qemu-system") && words.contains("-name");
     end_with_each_signal(&["findings", "restart"], |dir| processes(dir).iter().any(is_guest));
 }
+
+/// Two daemons, their clients, and a guest that outlives both.
+#[test]
+fn of_two_libvirts_nothing_is_left() {
+    if !is_here(Real::Libvirt) {
+        return;
+    }
+    let args = [
+        "replay",
+        "usb",
+        "--design",
+        "libvirt-9.0",
+        "--scope",
+        "i440fx-small",
+        "--system",
+        "libvirt",
+        "--deadline",
+        "600",
+    ];
+    end_with_each_signal(&args, |dir| {
+        let all = processes(dir);
+        let count = |what: &str| all.iter().filter(|(_, words)| words.contains(what)).count();
+        count("libvirtd ") >= 2 && count("-name guest=t") >= 1
+    });
+}

@@ -185,3 +185,145 @@ mod pci_root {
         );
     }
 }
+
+mod usb {
+    use statusquo_model::studies::usb::{
+        Usb,
+        action::{Action, Result as Answer},
+        definition::Asked,
+        hardware::Model,
+    };
+
+    use super::*;
+
+    /// A guest goes to the other host and comes back, and into a file and back; what it has stays.
+    #[test]
+    fn a_guest_keeps_its_controller_there_and_back() {
+        let design = Usb::designs().iter().find(|known| known.name == "libvirt-9.0").unwrap();
+        let scope = Usb::scopes().iter().find(|known| known.name == "i440fx-small").unwrap();
+        let study = Usb::study(design, scope);
+        let factory = match Usb::libvirt(&study, Programs::default()) {
+            Ok(factory) => factory,
+            Err(why) => {
+                assert!(!is_here(Real::Libvirt), "{why}");
+                return;
+            }
+        };
+        let mut state = study.initial().remove(0);
+        let actions = [
+            Action::Define { usb: Asked::Absent },
+            Action::Start,
+            Action::Redefine,
+            Action::Migrate,
+            Action::Save,
+            Action::Restore,
+            Action::Migrate,
+            Action::Stop,
+        ];
+        let steps = actions.iter().map(|&action| {
+            let (outcome, next) = study.step(&state, action).unwrap();
+            state = next;
+            Step { action, outcome }
+        });
+        let right: Trace<<Usb as Family>::Study> = steps.collect();
+        let has = right[3].outcome.guest_has.unwrap();
+        assert_eq!((has.model, right[3].outcome.result), (Model::Piix3Uhci, Answer::Done));
+        let deadline = Duration::from_secs(120);
+        assert_eq!(replay_one(&right, &factory, deadline), (Verdict::Agrees, actions.len()));
+        // What the guest has is asked of QEMU, and is no echo of the model.
+        let mut wrong = right[..4].to_vec();
+        wrong[3].outcome.guest_has = None;
+        let (verdict, _) = replay_one(&wrong, &factory, deadline);
+        let Verdict::Diverges(divergence) = verdict else { panic!("{verdict:?}") };
+        assert_eq!(divergence.observed, Ok(Observed::Outcome(right[3].outcome)));
+    }
+}
+
+/// Programs that are no libvirt: what is said of them. None of it needs libvirt.
+mod bad {
+    use std::{fs, os::unix::fs::PermissionsExt, path::Path};
+
+    use statusquo::replay::Fault;
+    use statusquo_model::studies::{
+        pci_root::{PciRoot, action::Action, hardware::Machine},
+        usb::Usb,
+    };
+
+    use super::*;
+
+    fn fake(dir: &Path, name: &str, does: &str) -> std::path::PathBuf {
+        let path = dir.join(name);
+        let text =
+            format!("#!/bin/sh\nif [ \"$1\" = --version ]; then echo 9.0.0; exit; fi\n{does}\n");
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        path
+    }
+
+    fn programs(virsh: &Path, libvirtd: &Path) -> Programs {
+        let (virsh, libvirtd) = (virsh.to_owned(), libvirtd.to_owned());
+        Programs { virsh, libvirtd, qemu: "/bin/sh".into() }
+    }
+
+    /// One step of the pci_root study.
+    fn defined(virsh: &Path, deadline: Duration) -> Fault {
+        let design = PciRoot::designs().iter().find(|known| known.name == "libvirt-9.0").unwrap();
+        let scope = PciRoot::scopes().iter().find(|known| known.name == "installed-x86").unwrap();
+        let study = PciRoot::study(design, scope);
+        let factory = PciRoot::libvirt(&study, programs(virsh, Path::new("/bin/sh"))).unwrap();
+        let action = Action::Define { machine: Machine::Pc, user_alias: false };
+        let (outcome, _) = study.step(&study.initial()[0], action).unwrap();
+        let (verdict, _) = replay_one(&vec![Step { action, outcome }], &factory, deadline);
+        let Verdict::Diverges(divergence) = verdict else { panic!("{verdict:?}") };
+        divergence.observed.unwrap_err()
+    }
+
+    #[test]
+    fn a_virsh_that_is_not_here_is_named_with_its_package() {
+        let absent =
+            programs(Path::new("/nowhere/virsh"), Path::new("/bin/sh")).version().unwrap_err();
+        assert_eq!(
+            absent,
+            "/nowhere/virsh: No such file or directory (os error 2); \
+             on Debian: apt-get install libvirt-clients libvirt-daemon-driver-qemu"
+        );
+    }
+
+    #[test]
+    fn a_virsh_that_exits_is_shown_with_its_last_words() {
+        let dir = tempfile::tempdir().unwrap();
+        let virsh =
+            fake(dir.path(), "virsh", "echo 'error: no connection driver available'; exit 1");
+        let fault = defined(&virsh, Duration::from_secs(60));
+        let Fault::Died(how) = &fault else { panic!("{fault:?}") };
+        assert!(how.contains("error: no connection driver available"), "{how}");
+    }
+
+    #[test]
+    fn a_virsh_that_does_not_answer_hangs() {
+        let dir = tempfile::tempdir().unwrap();
+        let virsh = fake(dir.path(), "virsh", "exec sleep 600");
+        let deadline = Duration::from_secs(2);
+        assert_eq!(defined(&virsh, deadline), Fault::Hang(deadline));
+    }
+
+    #[test]
+    fn a_libvirtd_that_does_not_come_up_is_shown_with_its_log() {
+        let dir = tempfile::tempdir().unwrap();
+        let design = Usb::designs().iter().find(|known| known.name == "libvirt-9.0").unwrap();
+        let scope = Usb::scopes().iter().find(|known| known.name == "i440fx-small").unwrap();
+        let study = Usb::study(design, scope);
+        let virsh = fake(dir.path(), "virsh", "exit 1");
+        let absent = Usb::libvirt(&study, programs(&virsh, Path::new("/nowhere/libvirtd")));
+        assert_eq!(
+            absent.err().unwrap(),
+            "/nowhere/libvirtd: no such file; on Debian: apt-get install libvirt-daemon"
+        );
+        let libvirtd =
+            fake(dir.path(), "libvirtd", "echo 'cannot bind: no space left' >&2; exit 7");
+        let factory = Usb::libvirt(&study, programs(&virsh, &libvirtd)).unwrap();
+        let Err(Fault::Environment(why)) = factory.start() else { panic!("it starts") };
+        let says = "/libvirtd does not start: exit status: 7; it said: cannot bind: no space left";
+        assert!(why.ends_with(says), "{why}");
+    }
+}

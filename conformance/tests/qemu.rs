@@ -331,45 +331,6 @@ fn a_part_of_the_suite_agrees_and_is_counted() {
 }
 
 #[test]
-fn a_known_divergence_that_no_longer_happens_is_reported() {
-    if qemu().is_none() {
-        return;
-    }
-    let dir = tempfile::tempdir().unwrap();
-    let list = dir.path().join("known.toml");
-    let replayed = |design: &str, action: &str, expected: &str, observed: &str| {
-        let entry = format!(
-            "[[divergence]]\nsystem = 'QEMU'\nfrom = '1.0'\nto = '99'\nstudy = 'chardev'\ndesign = '{design}'\n\
-             action = '{action}'\nexpected = '{expected}'\nobserved = '{observed}'\nreason = 'a test'\nsource = 'here'\n"
-        );
-        fs::write(&list, entry).unwrap();
-        let output = statusquo(&[
-            "replay",
-            "chardev",
-            "--design",
-            design,
-            "--system",
-            "qemu",
-            "--scope",
-            "null",
-            "--max-steps",
-            "1",
-            "--explain",
-            "0",
-            "--known",
-            list.to_str().unwrap(),
-        ]);
-        (output.status.code(), String::from_utf8(output.stdout).unwrap())
-    };
-    let (code, text) = replayed("qemu-7.2", "stop", "reply ok", "reply nothing");
-    assert_eq!(code, Some(1), "{text}");
-    assert!(
-        text.contains("no longer so, take it out of divergences.toml: stop: reply nothing"),
-        "{text}"
-    );
-}
-
-#[test]
 fn a_crash_is_found_and_kept_with_its_end() {
     if qemu().is_none() {
         return;
@@ -380,9 +341,10 @@ fn a_crash_is_found_and_kept_with_its_end() {
         statusquo(&["search", "chardev", "--again", file.to_str().unwrap(), "--format", "json"]);
     let value = is_of_the_schema(&again);
     assert_eq!((again.status.code(), &value["end"]["kind"]), (Some(1), &"crash".into()));
-    let searched =
-        statusquo(&["search", "chardev", "--walks", "2", "--moves", "3", "--format", "json"]);
-    assert_eq!(is_of_the_schema(&searched)["walks"], 2);
+    let searched = statusquo(&[
+        "search", "chardev", "--wild", "--walks", "2", "--moves", "3", "--format", "json",
+    ]);
+    assert_eq!(is_of_the_schema(&searched)["searched"][0]["walks"], 2);
     let findings = statusquo(&[
         "findings",
         "chardev",
@@ -455,8 +417,11 @@ fn bad_systems_are_named_with_what_they_said() {
     let dir = dir.path();
     let refuses = "greet()\nfor line in lines:\n    \
                    qmp.sendall(b'{\"error\": {\"class\": \"CommandNotFound\", \"desc\": \"no such command\"}}\\n')";
+    let forbidden = dir.join("forbidden");
+    fs::write(&forbidden, "#!/bin/sh\n").unwrap();
     let cases = [
         (dir.join("absent"), "absent is not here"),
+        (forbidden, "it ends while it starts: exit code 126; it said: prlimit: failed to execute"),
         (
             fake(dir, "exits", "#!/bin/sh\necho out of memory >&2\nexit 7\n"),
             "it ends while it starts: exit code 7; it said: out of memory",
@@ -535,4 +500,18 @@ fn a_place_without_room_is_named() {
     let error = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(3), "{error}");
     assert!(error.contains("system qemu: ") && error.contains("make its files below"), "{error}");
+}
+
+/// Where nothing may be written, which root is refused too.
+#[test]
+fn a_place_that_is_forbidden_is_named() {
+    let output = Command::new(env!("CARGO_BIN_EXE_statusquo"))
+        .args(["replay", "chardev", "--scope", "null", "--system", "qemu"])
+        .env("TMPDIR", "/proc/self")
+        .output()
+        .unwrap();
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{error}");
+    assert!(error.contains("make a directory for this run below /proc/self"), "{error}");
+    assert!(error.contains("TMPDIR names another place"), "{error}");
 }

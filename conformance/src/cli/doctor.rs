@@ -44,12 +44,14 @@ struct Found {
     install: String,
 }
 
-const PROGRAMS: [(&str, &str, &str); 6] = [
+const PROGRAMS: [(&str, &str, &str); 8] = [
     ("qemu-system-x86_64", "qemu, and the guests of libvirt and of our daemon", "qemu-system-x86"),
     ("faketime", "qemu: its time is made to stand still", "faketime"),
     ("prlimit", "qemu: what a walk makes it allocate stays within bounds", "util-linux"),
     ("setpriv", "qemu and libvirt: nothing that was started stays behind", "util-linux"),
+    ("qemu-system-ppc64", "the pSeries guests of libvirt", "qemu-system-ppc"),
     ("virsh", "libvirt", "libvirt-clients libvirt-daemon-driver-qemu"),
+    ("/usr/sbin/libvirtd", "libvirt: the hosts that guests migrate between", "libvirt-daemon"),
     ("python3", "the example adapter in Python", "python3"),
 ];
 

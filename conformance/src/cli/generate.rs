@@ -1,20 +1,25 @@
 //! `statusquo generate`.
 
-use std::{fs::File, io::BufWriter, num::NonZeroUsize};
+use std::{collections::BTreeMap, fs::File, io::BufWriter, num::NonZeroUsize, sync::Arc};
 
 use anyhow::{Context, bail};
 use clap::Args;
 use statusquo_model::{
-    explore::{self, End},
+    explore::{self, End, Exploration},
     family::{Design, Scope},
+    study::Study,
 };
 
 use super::{Common, Ended, Output, Unfinished, Which, budget, print_json};
 use crate::{
     generate::{Criterion, Cut, generate, recount},
+    replay::{
+        Factory,
+        drivable::{Drivable, not_drivable},
+    },
     report,
     studies::{self, Replayable, Visitor},
-    trace::{Header, Suite, write_suite},
+    trace::{Header, Step, Suite, write_suite},
 };
 
 #[derive(Debug, Args)]
@@ -121,18 +126,66 @@ pub(super) fn part_of_suite<F: Replayable>(
     cut: Cut,
     common: &Common,
 ) -> anyhow::Result<Suite<F::Study>> {
-    let study = F::study(design, scope);
     let what = format!("{} {} {}", F::NAME, design.name, scope.name);
-    let exploration = budget::within(common, &what, |options| explore::explore(&study, options))
-        .with_context(|| format!("explore {what}"))?;
-    if *exploration.end() != End::Complete {
-        return Err(Unfinished { what, end: report::end_words(exploration.end()) }.into());
-    }
-    let edges = exploration.edges(common.threads());
-    let mut suite =
-        generate(&exploration, &edges, criterion, (F::NAME, design.name, scope.name), cut)?;
+    let exploration = explored(F::study(design, scope), &what, common)?;
+    let names = (F::NAME, design.name, scope.name);
+    let mut suite = cover(&exploration, criterion, names, cut, common)?;
     let coverage =
         recount(&exploration, &suite, criterion).context("count the suite's coverage")?;
     suite.header.covered = coverage.covered;
     Ok(suite)
+}
+
+/// A suite of transitions, and the steps that it leaves out: how many, by their reason.
+pub(super) type DrivablePart<S> = (Suite<S>, BTreeMap<&'static str, u64>);
+
+/// The suite of what a system can be driven through, counted against the whole study.
+pub(super) fn drivable_part<F: Replayable>(
+    design: &'static Design,
+    scope: &'static Scope,
+    cut: Cut,
+    factory: &Arc<dyn Factory<F::Study>>,
+    common: &Common,
+) -> anyhow::Result<DrivablePart<F::Study>> {
+    let criterion = Criterion::Transitions;
+    let what = format!("{} {} {}", F::NAME, design.name, scope.name);
+    let names = (F::NAME, design.name, scope.name);
+    let whole = explored(F::study(design, scope), &what, common)?;
+    let left_out = not_drivable(&whole, factory.as_ref());
+    let mut suite = if left_out.is_empty() {
+        cover(&whole, criterion, names, cut, common)?
+    } else {
+        let part = Drivable::new(F::study(design, scope), Arc::clone(factory));
+        let suite = cover(&explored(part, &what, common)?, criterion, names, cut, common)?;
+        let traces = suite.traces.into_iter().map(|trace| {
+            let of_study = |step: Step<_>| Step { action: step.action, outcome: step.outcome };
+            trace.into_iter().map(of_study).collect()
+        });
+        // The digest is that of another machine.
+        let header = Header { digest: None, goals: whole.transitions(), ..suite.header };
+        Suite { header, traces: traces.collect() }
+    };
+    let coverage = recount(&whole, &suite, criterion).context("count the suite's coverage")?;
+    suite.header.covered = coverage.covered;
+    Ok((suite, left_out))
+}
+
+fn explored<S: Study>(study: S, what: &str, common: &Common) -> anyhow::Result<Exploration<S>> {
+    let exploration = budget::within(common, what, |options| explore::explore(&study, options))
+        .with_context(|| format!("explore {what}"))?;
+    match exploration.end() {
+        End::Complete => Ok(exploration),
+        end => Err(Unfinished { what: what.to_owned(), end: report::end_words(end) }.into()),
+    }
+}
+
+fn cover<S: Study>(
+    exploration: &Exploration<S>,
+    criterion: Criterion,
+    names: (&str, &str, &str),
+    cut: Cut,
+    common: &Common,
+) -> anyhow::Result<Suite<S>> {
+    let edges = exploration.edges(common.threads());
+    Ok(generate(exploration, &edges, criterion, names, cut)?)
 }

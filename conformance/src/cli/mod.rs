@@ -16,10 +16,11 @@ mod validate;
 mod verify;
 mod vmmd;
 
-use std::{io, num::NonZeroUsize, path::PathBuf};
+use std::{io, num::NonZeroUsize, path::PathBuf, sync::Arc};
 
 use anyhow::Context;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use tempfile::TempDir;
 
 pub use self::budget::Budgets;
 use crate::{
@@ -139,9 +140,12 @@ or of what could be seen at rest: {\"view\":{\"running\":\"yes\"}}.")]
     Validate(validate::Validate),
     /// Put a program that speaks the adapter protocol to the test
     Adapter(adapter::Adapter),
-    /// Walk at random on a real QEMU, beyond what the model has an answer for, and see whether it lives
+    /// Walk at random on a real system, and compare every answer with the model's; shorten what differs
     #[command(after_help = "Examples:
   statusquo search chardev --minutes 10 --seed 7 --keep walks
+  statusquo search alias --minutes 5                      on the libvirt of this machine
+  statusquo search chardev --design ours --scope server   must diverge: QEMU does not do as ours
+  statusquo search chardev --wild                         beyond the study: does QEMU live?
   statusquo search chardev --again conformance/corpus/walks/unplugged-before-the-first-run.json")]
     Search(search::Search),
     /// Say which real systems are here, which versions, and how to install what is missing
@@ -243,11 +247,11 @@ pub fn run(cli: Cli) -> anyhow::Result<Ended> {
     // Systems share it from the first to the last.
     let _dir = match command {
         Command::Verify(_) | Command::Replay(_) | Command::Findings(_) | Command::Search(_) => {
-            let dir = workdir::root()?;
+            let dir = directory()?;
             missing_but_required()?;
             Some(dir)
         }
-        Command::Adapter(_) | Command::Doctor(_) => Some(workdir::root()?),
+        Command::Adapter(_) | Command::Doctor(_) => Some(directory()?),
         _ => None,
     };
     match command {
@@ -268,6 +272,17 @@ pub fn run(cli: Cli) -> anyhow::Result<Ended> {
             Ok(Ended::AsExpected)
         }
     }
+}
+
+/// Where systems leave what they need.
+fn directory() -> anyhow::Result<Arc<TempDir>> {
+    workdir::root().with_context(|| {
+        let place = std::env::temp_dir();
+        format!(
+            "make a directory for this run below {} (TMPDIR names another place)",
+            place.display()
+        )
+    })
 }
 
 /// Nothing is as expected where somebody insists on a system that is not here.

@@ -1,6 +1,7 @@
 //! `statusquo replay`.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File},
     io::{BufRead, BufReader},
     num::NonZeroUsize,
@@ -22,12 +23,12 @@ use statusquo_model::{
 use super::{
     Common, Ended, Missing, budget,
     exec::Exec,
-    generate::part_of_suite,
+    generate::drivable_part,
     print, print_json,
     vmmd::{Daemonly, Replaying},
 };
 use crate::{
-    generate::{Criterion, Cut},
+    generate::Cut,
     replay::{
         self, Factory, Options, Replayed, Verdict, explain,
         known::{Known, KnownList, LIST, take_out},
@@ -39,7 +40,7 @@ use crate::{
         exec::{ExecFactory, Names},
         libvirt::Programs,
         model::ModelFactory,
-        qemu::{DEFAULT_BINARY, Qemu},
+        qemu::{DEFAULT_BINARY, Qemu, Variant},
     },
     trace::{Reader, Suite, read_suite},
 };
@@ -60,6 +61,8 @@ pub(super) struct Replay {
     /// For `--system qemu`: the binary
     #[arg(long, value_name = "PATH", default_value = DEFAULT_BINARY)]
     qemu: PathBuf,
+    #[command(flatten)]
+    variant: Variant,
     /// For `--system model`: the design that answers [default: the suite's own]
     #[arg(long, value_name = "DESIGN")]
     on: Option<String>,
@@ -133,6 +136,9 @@ impl Replay {
         }
         if self.on.is_some() && self.system() != System::Model {
             bail!("--on names the design whose model answers: it goes with `--system model`");
+        }
+        if !self.variant.is_usual() && self.system() != System::Qemu {
+            bail!("--machine, --front-end and --chardev go with `--system qemu`");
         }
         self.daemonly.check(self.system() == System::Vmmd)?;
         if self.daemonly.is_soak() {
@@ -211,9 +217,14 @@ impl Visitor for StudyVisitor<'_> {
         };
         let scopes: Vec<&'static Scope> = match &asked.scope {
             Some(name) => vec![studies::scope::<F>(Some(name))?],
-            None => studies::scopes_to_verify::<F>().collect(),
+            None => {
+                // Real systems take their time.
+                let is_real = matches!(asked.system(), System::Libvirt | System::Qemu);
+                let all = studies::scopes_to_verify::<F>();
+                all.filter(|scope| !is_real || scope.role == Role::CheckAndReplay).collect()
+            }
         };
-        let mut done = Vec::new();
+        let (mut done, mut skipped) = (Vec::new(), Vec::new());
         if asked.system() == System::Vmmd {
             let vmmd = asked.daemonly.find(&asked.qemu)?;
             // A daemon that is killed and comes back takes longer than a function call.
@@ -246,9 +257,24 @@ impl Visitor for StudyVisitor<'_> {
                 Some(most) => Cut { steps_max: PARTIAL_TRACE, total_max: most, ..Cut::default() },
                 None => Cut::default(),
             };
-            let suite = part_of_suite::<F>(design, scope, Criterion::Transitions, cut, common)?;
-            done.push(asked.replay_suite::<F>(&suite, design, scope, common)?);
+            let factory = match asked.factory::<F>(design, scope) {
+                Ok(factory) => factory,
+                // Of all scopes, those that can be driven.
+                Err(why) if asked.scope.is_none() && why.is::<Missing>() => {
+                    skipped.push(format!("scope {}: {why:#}", scope.name));
+                    continue;
+                }
+                Err(why) => return Err(why),
+            };
+            let (suite, left_out) = drivable_part::<F>(design, scope, cut, &factory, common)?;
+            let mut one = asked.replay_suite::<F>(&suite, design, scope, &factory, common)?;
+            one.leave_out(&left_out);
+            done.push(one);
         }
+        if done.is_empty() && !skipped.is_empty() {
+            return Err(Missing(skipped.join("; ")).into());
+        }
+        skipped.iter().for_each(|why| eprintln!("skipped: {why}"));
         asked.finish(&done, common)
     }
 }
@@ -285,7 +311,8 @@ impl Visitor for FileVisitor<'_> {
         }
         still_behaviour(&F::study(design, scope), &suite)
             .with_context(|| path.display().to_string())?;
-        let done = asked.replay_suite::<F>(&suite, design, scope, common)?;
+        let factory = asked.factory::<F>(design, scope)?;
+        let done = asked.replay_suite::<F>(&suite, design, scope, &factory, common)?;
         asked.finish(&[done], common)
     }
 }
@@ -352,6 +379,21 @@ pub(super) struct Done {
 }
 
 impl Done {
+    /// Says what the suite leaves out.
+    fn leave_out(&mut self, left_out: &BTreeMap<&'static str, u64>) {
+        let (covered, goals) = self.covered;
+        let told: Vec<String> =
+            left_out.iter().map(|(why, steps)| format!("{steps} because {why}")).collect();
+        let steps: u64 = left_out.values().sum();
+        let beyond = goals.saturating_sub(covered + steps);
+        if steps > 0 {
+            self.note = format!("not driven: {}", told.join(", "));
+        }
+        if steps > 0 && beyond > 0 {
+            self.note.push_str(&format!(", {beyond} beyond those or beyond --max-steps"));
+        }
+    }
+
     /// A suite of which nothing could be driven.
     pub(super) fn nothing(name: String, system: &str, note: &str) -> Self {
         Done {
@@ -485,22 +527,25 @@ pub(super) fn replay_on<S: Study>(
 }
 
 impl Replay {
-    fn replay_suite<F: Replayable>(
+    fn factory<F: Replayable>(
         &self,
-        suite: &Suite<F::Study>,
         design: &'static Design,
         scope: &'static Scope,
-        common: &Common,
-    ) -> anyhow::Result<Done> {
+    ) -> anyhow::Result<Arc<dyn Factory<F::Study>>> {
         let study = F::study(design, scope);
-        let factory: Arc<dyn Factory<F::Study>> = match self.system() {
+        Ok(match self.system() {
             System::Vmm => F::vmm(&study).with_context(|| {
                 format!("our implementation does not answer the study {}", F::NAME)
             })?,
             System::Libvirt => F::libvirt(&study, Programs::default())
                 .map_err(|why| Missing(format!("libvirt cannot be had: {why}")))?,
-            System::Qemu => F::qemu(&study, &Qemu::find(&self.qemu)?)
-                .with_context(|| format!("the study {} is not about QEMU alone", F::NAME))?,
+            System::Qemu => {
+                let factory = F::qemu(&study, &Qemu::find_as(&self.qemu, self.variant)?)
+                    .with_context(|| format!("the study {} is not about QEMU alone", F::NAME))?;
+                // One that cannot begin here, cannot for any trace.
+                factory.start().map_err(|why| Missing(format!("scope {}: {why}", scope.name)))?;
+                factory
+            }
             System::Exec => {
                 let command = self.exec.command()?.context("no adapter is named")?;
                 let names = Names {
@@ -523,7 +568,18 @@ impl Replay {
                 };
                 Arc::new(ModelFactory { study: F::study(answers, scope), design: answers.name })
             }
-        };
+        })
+    }
+
+    fn replay_suite<F: Replayable>(
+        &self,
+        suite: &Suite<F::Study>,
+        design: &'static Design,
+        scope: &'static Scope,
+        factory: &Arc<dyn Factory<F::Study>>,
+        common: &Common,
+    ) -> anyhow::Result<Done> {
+        let study = F::study(design, scope);
         let name =
             format!("{} {} {} ({})", F::NAME, design.name, scope.name, suite.header.criterion);
         let jobs = common.threads().get();
@@ -540,7 +596,7 @@ impl Replay {
             F::NAME,
             design.name,
         );
-        Ok(replay_on(name, &study, suite, &factory, &options, self.explain, &known))
+        Ok(replay_on(name, &study, suite, factory, &options, self.explain, &known))
     }
 
     fn finish(&self, done: &[Done], common: &Common) -> anyhow::Result<Ended> {

@@ -1,5 +1,6 @@
 //! Traces on systems: agrees, diverges, or inconclusive.
 
+pub mod drivable;
 mod explain;
 pub mod known;
 mod minimise;
@@ -40,6 +41,11 @@ pub trait Factory<S: Study>: Send + Sync {
     fn name(&self) -> String;
     /// A system in its initial state.
     fn start(&self) -> Result<Box<dyn System<S>>, Fault>;
+    /// Why a step of the study cannot be driven here, whatever the system: it is left out of suites and
+    /// walks, and counted.
+    fn cannot(&self, _: &S, _: &S::State, _: S::Action) -> Option<&'static str> {
+        None
+    }
     /// How the last system of this factory that died has ended, where that was expected of it.
     fn last_words(&self) -> Option<String> {
         None

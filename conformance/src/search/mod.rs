@@ -1,13 +1,15 @@
 //! Beyond the suite: random walks on a real system that look for its end.
 //!
-//! A suite goes where its model goes. A walk also does what no model has an answer for: a driver that lies,
-//! a request that must be refused, things at the wrong time. All that is asked of the system is that it
-//! survives and goes on answering. Walks that showed something new are kept and gone on from; one that ends
-//! the system is shortened with the system as oracle.
+//! A suite takes every step of its model once. A walk over the study's alphabet ([`Modelled`]) takes them in
+//! other orders, and every answer is compared with the model's. A walk may also do what no model has an answer
+//! for: a driver that lies, a request that must be refused, things at the wrong time; then all that is asked
+//! of the system is that it survives and goes on answering. Walks that showed something new are kept and gone
+//! on from; one that ends badly is shortened with the system as oracle.
 //!
 //! Everything follows from the seed: walks are made and judged in rounds, so neither the number of threads
 //! nor who is first changes what is walked.
 
+mod modelled;
 mod shorten;
 mod walk;
 
@@ -23,30 +25,43 @@ use std::{
 
 use serde::{Serialize, de::DeserializeOwned};
 
-pub use self::{shorten::shorten, walk::Walk};
+pub use self::{modelled::Modelled, shorten::shorten, walk::Walk};
 
 /// Where to walk.
 pub trait Ground: Sync {
     /// One move.
     type Move: Clone + Eq + Send + Sync + Serialize + DeserializeOwned;
-    /// What a walk may begin with; the first move makes the system.
+    /// What a walk may begin with.
     fn beginnings(&self) -> Vec<Vec<Self::Move>>;
+    /// Moves of a beginning that every walk needs: one makes the system, where that is a move.
+    fn fixed(&self) -> usize {
+        1
+    }
     /// Every other move.
     fn alphabet(&self) -> Vec<Self::Move>;
     /// Makes the moves on a fresh system, as far as it lives.
     fn walk(&self, moves: &[Self::Move]) -> Ran;
+    /// The shortest walk that ends so, if it does again and again, and the runs that it took to find it.
+    fn shorten(&self, moves: &[Self::Move], end: &End) -> (Option<ToEnd<Self::Move>>, usize) {
+        shorten(self, moves, end)
+    }
 }
+
+/// A walk to the end of a system.
+pub type ToEnd<M> = (Vec<M>, End);
 
 /// How a walk went.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ran {
-    /// What each move showed, coarsely: what was not seen before makes a walk worth keeping.
-    pub shown: Vec<String>,
+    /// Which move, and what it showed, coarsely: what was not seen before makes a walk worth keeping.
+    pub shown: Vec<(usize, String)>,
     /// How it ended, if not of its own accord.
     pub end: Option<End>,
+    /// Why nothing was learned from there on: the machine that the system runs on refused something.
+    pub stuck: Option<String>,
 }
 
-/// The end of a system.
+/// The end of a walk: the system's, or of its agreement with the model.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct End {
@@ -70,6 +85,8 @@ pub enum EndKind {
     Hang,
     /// It gave up: an exit code.
     Exit,
+    /// It goes on, and its answer is not the model's.
+    Divergence,
 }
 
 /// What a failed check says of itself; all else in a log is on the way there.
@@ -113,13 +130,15 @@ pub struct Options {
     pub walks: usize,
     /// Moves of one walk.
     pub moves: usize,
+    /// No new round once so many different ends were found.
+    pub ends: usize,
 }
 
 /// What a search found.
 #[derive(Debug)]
 pub struct Found<M> {
     /// The shortest walk to each end, the worst first.
-    pub ends: Vec<(Vec<M>, End)>,
+    pub ends: Vec<ToEnd<M>>,
     /// Walks, and moves made on all of them (without those that shorten).
     pub walks: usize,
     /// Moves made.
@@ -128,6 +147,8 @@ pub struct Found<M> {
     pub shown: usize,
     /// Runs that shortening took.
     pub runs: usize,
+    /// Walks of which nothing is known from some move on, and why it is so of the first of them.
+    pub stuck: (usize, Option<String>),
 }
 
 /// Walks of one round.
@@ -139,27 +160,45 @@ pub fn search<G: Ground>(
     options: &Options,
     watch: &(dyn Fn(&[G::Move], &End) + Sync),
 ) -> Found<G::Move> {
-    let mut walker = Walk::new(ground.beginnings(), ground.alphabet(), options);
+    let mut walker = Walk::new(ground.beginnings(), ground.alphabet(), ground.fixed(), options);
     let mut seen = BTreeSet::new();
-    let mut ends: BTreeMap<Signature, (Vec<G::Move>, End)> = BTreeMap::new();
-    let mut found = Found { ends: Vec::new(), walks: 0, moves: 0, shown: 0, runs: 0 };
-    while found.walks < options.walks && Instant::now() < options.until {
+    // Every way to end that was met, and the shortest walks: several may come down to the same one.
+    let mut met: BTreeSet<Signature> = BTreeSet::new();
+    let mut ends: BTreeMap<Signature, ToEnd<G::Move>> = BTreeMap::new();
+    let mut found =
+        Found { ends: Vec::new(), walks: 0, moves: 0, shown: 0, runs: 0, stuck: (0, None) };
+    while found.walks < options.walks && ends.len() < options.ends && Instant::now() < options.until
+    {
         let round: Vec<_> =
             (found.walks..options.walks).take(ROUND).map(|number| walker.walk(number)).collect();
         let ran = in_parallel(&round, options.jobs, |moves| ground.walk(moves));
         for (moves, ran) in round.iter().zip(ran) {
             found.walks += 1;
             found.moves += ran.shown.len();
-            let new = ran.shown.iter().rposition(|shown| seen.insert(shown.clone()));
+            let mut new = None;
+            for (at, shown) in ran.shown {
+                if seen.insert(shown) {
+                    new = Some(at);
+                }
+            }
+            if let Some(why) = ran.stuck {
+                found.stuck.0 += 1;
+                found.stuck.1.get_or_insert(why);
+            }
             match ran.end {
-                Some(end) if !ends.contains_key(&end.signature()) => {
+                Some(end) if ends.len() < options.ends && met.insert(end.signature()) => {
                     watch(&moves[..=end.at], &end);
-                    let (short, runs) = shorten(ground, &moves[..=end.at], &end);
+                    let (short, runs) = ground.shorten(&moves[..=end.at], &end);
                     found.runs += runs;
                     // What does not happen again is not shown.
                     if let Some((short, end)) = short {
-                        watch(&short, &end);
-                        ends.insert(end.signature(), (short, end));
+                        let signature = end.signature();
+                        met.insert(signature.clone());
+                        let known = ends.get(&signature).map(|(moves, _)| moves.len());
+                        if known.is_none_or(|known| short.len() < known) {
+                            watch(&short, &end);
+                            ends.insert(signature, (short, end));
+                        }
                     }
                 }
                 Some(_) => {}
@@ -229,7 +268,7 @@ mod tests {
                     ran.end = Some(End { at, on, kind: EndKind::Crash, how });
                     break;
                 }
-                ran.shown.push(format!("{one} after {reached}"));
+                ran.shown.push((at, format!("{one} after {reached}")));
             }
             ran
         }
@@ -237,7 +276,7 @@ mod tests {
 
     fn options(walks: usize) -> Options {
         let until = Instant::now() + Duration::from_secs(600);
-        Options { seed: 7, jobs: 2, until, walks, moves: 20 }
+        Options { seed: 7, jobs: 2, until, walks, moves: 20, ends: 20 }
     }
 
     #[test]

@@ -1,19 +1,16 @@
 //! The shortest walk that still ends the system so.
 
-use super::{End, EndKind, Ground};
+use super::{End, EndKind, Ground, ToEnd};
 
 /// Runs that shortening may take; each run that hangs takes its time.
 const RUNS_MAX: usize = 200;
 const RUNS_MAX_HUNG: usize = 24;
 /// Times that the shortest walk must end the system, one after the other.
-const AGAIN: usize = 3;
-
-/// A walk to the end of a system.
-pub(super) type ToEnd<M> = (Vec<M>, End);
+pub(super) const AGAIN: usize = 3;
 
 /// Leaves out moves as long as the system still ends, in the same way; the beginning stays. Also says how
 /// many runs it took. `None` if it does not happen again and again.
-pub fn shorten<G: Ground>(
+pub fn shorten<G: Ground + ?Sized>(
     ground: &G,
     moves: &[G::Move],
     end: &End,
@@ -29,12 +26,13 @@ pub fn shorten<G: Ground>(
         ground.walk(moves).end.filter(|end| end.signature() == signature)
     };
     let mut best = (moves.to_vec(), end.clone());
+    let fixed = ground.fixed();
     // Big pieces first.
     let mut width = (best.0.len() / 2).max(1);
     loop {
-        let mut at = best.0.len().saturating_sub(width).max(1);
+        let mut at = best.0.len().saturating_sub(width).max(fixed);
         let mut shorter = false;
-        while at >= 1 && best.0.len() > 1 {
+        while at >= fixed && best.0.len() > fixed {
             let upto = (at + width).min(best.0.len());
             let candidate = [&best.0[..at], &best.0[upto..]].concat();
             if let Some(end) = ends(&candidate, runs_max) {
@@ -42,8 +40,8 @@ pub fn shorten<G: Ground>(
                 shorter = true;
             }
             at = match at.min(best.0.len()).checked_sub(width) {
-                Some(next) if next >= 1 => next,
-                _ if at > 1 => 1,
+                Some(next) if next >= fixed => next,
+                _ if at > fixed => fixed,
                 _ => break,
             };
         }

@@ -14,12 +14,20 @@ pub struct Walk<M> {
     alphabet: Vec<M>,
     seed: u64,
     moves: usize,
+    /// Moves that every walk begins with, and that stay as they are.
+    fixed: usize,
     kept: Vec<Vec<M>>,
 }
 
 impl<M: Clone> Walk<M> {
-    pub(super) fn new(beginnings: Vec<Vec<M>>, alphabet: Vec<M>, options: &Options) -> Self {
-        Walk { beginnings, alphabet, seed: options.seed, moves: options.moves, kept: Vec::new() }
+    pub(super) fn new(
+        beginnings: Vec<Vec<M>>,
+        alphabet: Vec<M>,
+        fixed: usize,
+        options: &Options,
+    ) -> Self {
+        let Options { seed, moves, .. } = *options;
+        Walk { beginnings, alphabet, seed, moves, fixed, kept: Vec::new() }
     }
 
     /// Something was new at the end of this walk.
@@ -41,7 +49,7 @@ impl<M: Clone> Walk<M> {
         };
         // Sometimes the last steps are taken back, or one in the middle is another.
         if moves.len() > 3 && rng.u8(..) < 80 {
-            let at = rng.usize(1..moves.len());
+            let at = rng.usize(self.fixed..moves.len());
             match rng.choice(&self.alphabet) {
                 Some(other) if rng.bool() => moves[at] = other.clone(),
                 _ => moves.truncate(at),

@@ -3,9 +3,9 @@
 use std::{
     fs::{File, OpenOptions},
     io::{self, Read, Write},
-    net::Shutdown,
+    net::{Shutdown, SocketAddr, TcpStream},
     os::{
-        fd::{AsFd, BorrowedFd},
+        fd::{AsFd, BorrowedFd, OwnedFd},
         unix::{
             fs::OpenOptionsExt,
             net::{UnixListener, UnixStream},
@@ -18,6 +18,7 @@ use std::{
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     fs::OFlags,
+    net::sockopt::set_socket_linger,
     termios::{QueueSelector, tcflush},
 };
 
@@ -52,6 +53,18 @@ impl Host {
     /// Connects to a listening chardev.
     pub(crate) fn connect(path: &Path) -> io::Result<Self> {
         Host::from_stream(UnixStream::connect(path)?)
+    }
+
+    /// The same where it listens on TCP. A socket's calls are the same whatever its family.
+    ///
+    /// This host hangs up by a reset, which QEMU notices as it notices the end of a unix socket. An orderly end is
+    /// another thing on TCP: QEMU waits for `POLLHUP`, which comes only once both sides have ended, and so
+    /// learns of it when it reads.
+    pub(crate) fn connect_to(address: SocketAddr) -> io::Result<Self> {
+        let stream = TcpStream::connect(address)?;
+        stream.set_nodelay(true)?;
+        set_socket_linger(&stream, Some(Duration::ZERO))?;
+        Host::from_stream(OwnedFd::from(stream).into())
     }
 
     pub(crate) fn from_stream(stream: UnixStream) -> io::Result<Self> {
@@ -126,17 +139,7 @@ impl Host {
             Host::Terminal(terminal) => terminal,
             Host::Gone | Host::Listening(_) => return Ok(()),
         };
-        let mut chunk = [0; 4096];
-        loop {
-            match from.read(&mut chunk) {
-                Ok(0) => return Ok(()),
-                Ok(count) => into.extend(&chunk[..count]),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // A terminal without a master, a socket that was reset: there is nothing more.
-                Err(_) => return Ok(()),
-            }
-        }
+        read_all(from, into)
     }
 
     fn fd(&self) -> Option<BorrowedFd<'_>> {
@@ -150,9 +153,11 @@ impl Host {
     /// The other side has hung up. What it sent can still be read.
     pub(crate) fn is_cut_off(&self) -> bool {
         let Some(fd) = self.fd() else { return false };
-        let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::empty())];
+        // A TCP socket has hung up only once both sides have: there the end of what it sends is the sign.
+        let signs = PollFlags::HUP | PollFlags::RDHUP;
+        let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::RDHUP)];
         let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-        poll(&mut fds, Some(&now)).is_ok() && fds[0].revents().intersects(PollFlags::HUP)
+        poll(&mut fds, Some(&now)).is_ok() && fds[0].revents().intersects(signs)
     }
 
     /// Waits, where somebody is there and will be hung up on. A descriptor that was closed is closed later
@@ -166,5 +171,20 @@ impl Host {
 
     pub(crate) fn is_there(&self) -> bool {
         self.fd().is_some()
+    }
+}
+
+/// Reads all that is there now.
+pub(crate) fn read_all(from: &mut dyn Read, into: &mut Vec<u8>) -> io::Result<()> {
+    let mut chunk = [0; 4096];
+    loop {
+        match from.read(&mut chunk) {
+            Ok(0) => return Ok(()),
+            Ok(count) => into.extend(&chunk[..count]),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // A terminal without a master, a socket that was reset: there is nothing more.
+            Err(_) => return Ok(()),
+        }
     }
 }

@@ -55,6 +55,15 @@ pub(super) fn is_ours(pid: i32, root: &Path) -> bool {
     words.windows(root.len().max(1)).any(|part| part == root)
 }
 
+/// The definition in virsh's answer, which may repeat the command before it.
+pub(super) fn definition(answer: &str) -> &str {
+    let from = answer.find("<domain").unwrap_or_default();
+    let to = answer.rfind(END).map_or(answer.len(), |at| at + END.len());
+    answer.get(from..to).unwrap_or_default()
+}
+
+const END: &str = "</domain>";
+
 /// The aliases of the channels in a dump.
 pub(super) fn channels(dump: &str) -> Vec<String> {
     let named = dump.split("<channel ").skip(1).filter_map(|rest| {
@@ -63,4 +72,17 @@ pub(super) fn channels(dump: &str) -> Vec<String> {
         Some(alias.split('\'').next()?.to_owned())
     });
     named.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_definition_is_taken_out_of_what_is_around_it() {
+        let dump = "<domain type='qemu'><name>t</name></domain>";
+        assert_eq!(definition(&format!("dumpxml t\n{dump}\n\necho done  7  end")), dump);
+        assert_eq!(definition(dump), dump);
+        assert_eq!(definition("error: no domain"), "error: no domain");
+    }
 }

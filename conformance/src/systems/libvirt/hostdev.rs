@@ -42,7 +42,24 @@ pub(crate) fn factory(
         return Err("this host has VFIO, and the scope is about one that has not".to_owned());
     }
     let device = some_device().ok_or("this host has no PCI device that a definition could name")?;
-    life::factory(programs, move |programs| Run::new(programs, device))
+    life::factory_but_for(programs, move |programs| Run::new(programs, device), cannot)
+}
+
+const NOT_HERE: &str = "it needs a device that a guest can have, a hook, or another daemon";
+
+fn cannot(action: Action) -> Option<&'static str> {
+    let is_not_here = match action {
+        Action::StartVetoed
+        | Action::Detach
+        | Action::Upgrade
+        | Action::HostGainsVfio
+        | Action::HostLosesVfio => true,
+        Action::Define { device } | Action::Attach { device } => {
+            matches!(device, Asked::Driver(Driver::Xen) | Asked::Network(_))
+        }
+        Action::Dump | Action::Start | Action::Stop | Action::Restart | Action::Redefine => false,
+    };
+    is_not_here.then_some(NOT_HERE)
 }
 
 /// The last PCI device of this host: domain, bus, slot and function.
@@ -166,33 +183,28 @@ impl Run {
                 self.ask(&format!("attach-device {name} {} --live", file.display()))?
             }
             Action::Restart => {
-                let runs = domain::pid(&self.guest.root)
-                    .is_some_and(|pid| domain::is_ours(pid, &self.guest.root));
-                if runs {
-                    return Err(environment(
-                        "a guest that runs while its daemon restarts is for the restart study",
-                    ));
-                }
                 if let Some(virsh) = self.virsh.take() {
                     virsh.kill();
                 }
                 let virsh = Virsh::start(&self.programs, &self.guest.root).map_err(environment)?;
                 self.virsh = Some(virsh);
-                // Found again, if there is one, before the next command is answered.
-                self.ask(&format!("domstate {name}"))?.or_else(|error| {
-                    if error.contains("failed to get domain") {
-                        Ok(String::new())
-                    } else {
-                        Err(error)
-                    }
-                })
+                // Answered when the domain has no other job, once it is found again; of one that is off, or not
+                // there, it is refused.
+                drop(self.ask(&format!("dommemstat {name}"))?);
+                Ok(String::new())
             }
+            Action::Redefine => match self.ask(&format!("dumpxml {name}"))? {
+                Ok(dump) => {
+                    let file = self.file("dump.xml", domain::definition(&dump))?;
+                    self.ask(&format!("define {}", file.display()))?
+                }
+                refused => refused,
+            },
             Action::StartVetoed
             | Action::Detach
-            | Action::Redefine
             | Action::Upgrade
             | Action::HostGainsVfio
-            | Action::HostLosesVfio => return Err(environment("it cannot be done on this host")),
+            | Action::HostLosesVfio => return Err(environment(NOT_HERE)),
         };
         let result = match answer {
             Ok(_) => Answer::Done,

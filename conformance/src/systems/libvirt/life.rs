@@ -18,17 +18,27 @@ pub(super) fn factory<S: Study, R: System<S> + 'static>(
     programs: Programs,
     begin: impl Fn(&Programs) -> io::Result<R> + Send + Sync + 'static,
 ) -> Result<Arc<dyn Factory<S>>, String> {
-    let version = programs.version()?;
-    Ok(Arc::new(Libvirt { programs, version, begin }))
+    factory_but_for(programs, begin, |_| None)
 }
 
-struct Libvirt<B> {
+/// The same where some actions cannot be driven.
+pub(super) fn factory_but_for<S: Study, R: System<S> + 'static>(
+    programs: Programs,
+    begin: impl Fn(&Programs) -> io::Result<R> + Send + Sync + 'static,
+    cannot: fn(S::Action) -> Option<&'static str>,
+) -> Result<Arc<dyn Factory<S>>, String> {
+    let version = programs.version()?;
+    Ok(Arc::new(Libvirt { programs, version, begin, cannot }))
+}
+
+struct Libvirt<B, A> {
     programs: Programs,
     version: String,
     begin: B,
+    cannot: fn(A) -> Option<&'static str>,
 }
 
-impl<S, R, B> Factory<S> for Libvirt<B>
+impl<S, R, B> Factory<S> for Libvirt<B, S::Action>
 where
     S: Study,
     R: System<S> + 'static,
@@ -40,6 +50,10 @@ where
 
     fn start(&self) -> Result<Box<dyn System<S>>, Fault> {
         Ok(Box::new((self.begin)(&self.programs).map_err(environment)?))
+    }
+
+    fn cannot(&self, _: &S, _: &S::State, action: S::Action) -> Option<&'static str> {
+        (self.cannot)(action)
     }
 }
 
@@ -77,20 +91,32 @@ impl Drop for Qemu {
     }
 }
 
+/// Where the embedded driver keeps what it found out of QEMU.
+const EMBEDDED: &str = "cache/qemu/capabilities";
+
 /// Asking QEMU what it can do takes libvirt seconds; the first run's answer serves the others.
 pub(super) fn reuse_capabilities(common: &Path, root: &Path) -> io::Result<()> {
-    let kept = common.join("capabilities");
-    if kept.exists() { copy(&kept, &root.join("cache/qemu/capabilities")) } else { Ok(()) }
+    reuse(common, &root.join(EMBEDDED))
 }
 
 pub(super) fn keep_capabilities(common: &Path, root: &Path) -> io::Result<()> {
-    let (made, kept) = (root.join("cache/qemu/capabilities"), common.join("capabilities"));
+    keep(common, &root.join(EMBEDDED))
+}
+
+/// The same for a driver that keeps it elsewhere.
+pub(super) fn reuse(common: &Path, place: &Path) -> io::Result<()> {
+    let kept = common.join("capabilities");
+    if kept.exists() { copy(&kept, place) } else { Ok(()) }
+}
+
+pub(super) fn keep(common: &Path, made: &Path) -> io::Result<()> {
+    let kept = common.join("capabilities");
     if kept.exists() || !made.exists() {
         return Ok(());
     }
     // Whole or not at all: others look for it meanwhile.
     let part = TempDir::new_in(common)?;
-    copy(&made, &part.path().join("it"))?;
+    copy(made, &part.path().join("it"))?;
     match fs::rename(part.path().join("it"), &kept) {
         Err(_) if kept.exists() => Ok(()),
         renamed => renamed,
@@ -104,4 +130,10 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
         fs::copy(entry.path(), to.join(entry.file_name()))?;
     }
     Ok(())
+}
+
+/// Capabilities are kept by emulator.
+pub(super) fn kept(programs: &Programs, common: &TempDir) -> PathBuf {
+    let emulator = programs.qemu.file_name().unwrap_or_default();
+    common.path().join(format!("caps-{}", emulator.to_string_lossy()))
 }

@@ -23,7 +23,7 @@ use tempfile::TempDir;
 
 use super::{
     Programs, domain,
-    life::{self, Qemu, keep_capabilities, reuse_capabilities},
+    life::{self, Qemu, keep_capabilities, kept, reuse_capabilities},
     virsh::{Virsh, configure},
 };
 use crate::{
@@ -84,8 +84,9 @@ impl Run {
 
     /// Gives a command and waits; the error that it ends with.
     fn ask(&mut self, command: &str) -> Result<Result<String, String>, Fault> {
-        let given = self.virsh.give(command).map_err(environment)?;
-        let answer = self.virsh.wait(&given, PATIENCE).map_err(|error| match error.kind() {
+        let given = self.virsh.give(command);
+        let answer = given.and_then(|given| self.virsh.wait(&given, PATIENCE));
+        let answer = answer.map_err(|error| match error.kind() {
             io::ErrorKind::TimedOut => Fault::Hang(PATIENCE),
             _ => Fault::Died(error.to_string()),
         })?;
@@ -180,12 +181,6 @@ impl Run {
 }
 
 const DONE: Outcome = Outcome { reply: Reply::Done, bus: None };
-
-/// Capabilities are kept by emulator.
-fn kept(programs: &Programs, common: &TempDir) -> PathBuf {
-    let emulator = programs.qemu.file_name().unwrap_or_default();
-    common.path().join(format!("caps-{}", emulator.to_string_lossy()))
-}
 
 fn name(text: &str) -> Result<Name, Fault> {
     serde_json::from_value(text.into())

@@ -1,6 +1,7 @@
 //! One `virsh` with the QEMU driver in it: one life of the daemon.
 
 use std::{
+    ffi::OsString,
     fs::{self, File},
     io::{self, Read, Write},
     os::fd::OwnedFd,
@@ -18,6 +19,8 @@ pub struct Programs {
     pub virsh: PathBuf,
     /// The emulator of the guests.
     pub qemu: PathBuf,
+    /// The daemon, for studies that need two hosts.
+    pub libvirtd: PathBuf,
 }
 
 impl Default for Programs {
@@ -25,6 +28,8 @@ impl Default for Programs {
         Programs {
             virsh: PathBuf::from("virsh"),
             qemu: PathBuf::from("/usr/bin/qemu-system-x86_64"),
+            // Beside the administrator's programs, which not every PATH has.
+            libvirtd: PathBuf::from("/usr/sbin/libvirtd"),
         }
     }
 }
@@ -61,6 +66,9 @@ pub(super) struct Virsh {
     commands: u32,
 }
 
+/// How long the last words of one that has ended may be on their way.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
 /// What it has printed.
 #[derive(Debug, Default)]
 struct Said {
@@ -78,31 +86,31 @@ pub(super) struct Given {
 impl Virsh {
     /// Starts the driver on this directory. Domains that run are found again in the background.
     pub(super) fn start(programs: &Programs, root: &Path) -> io::Result<Self> {
-        Self::start_with(programs, root, &["-q"], None)
+        Self::start_with(programs, root, &embedded(root), &["-q"], None)
+    }
+
+    /// A client of a daemon that listens there.
+    pub(super) fn connect(programs: &Programs, root: &Path, uri: &str) -> io::Result<Self> {
+        Self::start_with(programs, root, uri, &["-q"], None)
     }
 
     /// The same on a terminal, without which it opens no console. It says more.
     pub(super) fn start_on_terminal(programs: &Programs, root: &Path) -> io::Result<Self> {
         let (ours, its) = terminal()?;
-        Self::start_with(programs, root, &[], Some((ours, its)))
+        Self::start_with(programs, root, &embedded(root), &[], Some((ours, its)))
     }
 
     fn start_with(
         programs: &Programs,
         root: &Path,
+        uri: &str,
         options: &[&str],
         terminal: Option<(OwnedFd, OwnedFd)>,
     ) -> io::Result<Self> {
         let mut driver = vec![programs.virsh.as_os_str().to_owned()];
         driver.extend(options.iter().map(Into::into));
         driver.push("-c".into());
-        let uri = format!("qemu:///embed?root={}", root.display());
-        // Killed with the thread that started it, whatever becomes of us.
-        let mut words: Vec<std::ffi::OsString> =
-            ["setpriv", "--pdeathsig", "KILL"].map(Into::into).into();
-        if rustix::process::geteuid().is_root() {
-            words.extend(["unshare".into(), "-U".into()]);
-        }
+        let mut words = as_an_ordinary_user();
         words.extend(driver);
         words.push(uri.into());
         let (ours, its) = match terminal {
@@ -118,6 +126,7 @@ impl Virsh {
             .env("XDG_CACHE_HOME", root.join("cache"))
             .env("XDG_CONFIG_HOME", root.join("config"))
             .env("LC_ALL", "C")
+            .env("LIBVIRT_AUTOSTART", "0")
             .env("LIBVIRT_LOG_OUTPUTS", format!("3:file:{}", root.join("libvirt.log").display()))
             .env("TERM", "dumb")
             .stdin(its)
@@ -144,9 +153,15 @@ impl Virsh {
         let from = lock(&self.said.text).0.len();
         // virsh joins the words by single spaces, so that an echo of the command is not taken for it.
         let echo = token.replace(' ', "  ");
-        self.stdin.write_all(format!("{command}\necho {echo}\n").as_bytes())?;
-        self.stdin.flush()?;
-        Ok(Given { token, from })
+        let words = format!("{command}\necho {echo}\n");
+        match self.stdin.write_all(words.as_bytes()).and_then(|()| self.stdin.flush()) {
+            Ok(()) => Ok(Given { token, from }),
+            // It has ended: what it said before is on its way, and says why.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                self.wait_for(LAST_WORDS, |_| None)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Opens a console, and closes it again where it is open.
@@ -217,6 +232,21 @@ impl Drop for Virsh {
     fn drop(&mut self) {
         self.end();
     }
+}
+
+/// The driver below this directory, in the client itself.
+fn embedded(root: &Path) -> String {
+    format!("qemu:///embed?root={}", root.display())
+}
+
+/// The words before a command's own: it is killed with the thread that started it, whatever becomes of us, and as
+/// root it runs in a user namespace of its own, where it takes itself for an ordinary user.
+pub(super) fn as_an_ordinary_user() -> Vec<OsString> {
+    let mut words: Vec<OsString> = ["setpriv", "--pdeathsig", "KILL"].map(Into::into).into();
+    if rustix::process::geteuid().is_root() {
+        words.extend(["unshare".into(), "-U".into()]);
+    }
+    words
 }
 
 /// What was said in answer to a command, once it is all there.

@@ -4,19 +4,21 @@
 use std::{
     fs::File,
     io::{self, Read, Seek, SeekFrom, Write},
+    net::SocketAddr,
     os::unix::net::UnixStream,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
+use rustix::fs::{CWD, Mode, OFlags, mkfifoat, open};
 use serde_json::json;
 use statusquo_model::studies::chardev::{
     Study,
     action::Action,
     outcome::{Outcome, Reply, Seen},
-    state::Kind,
+    state::{Kind, State},
 };
 use tempfile::TempDir;
 
@@ -30,7 +32,7 @@ use super::{
 };
 use crate::{
     replay::{Factory, Fault, Observed, System, environment},
-    systems::hosts::Host,
+    systems::hosts::{Host, read_all},
     workdir,
 };
 
@@ -70,10 +72,17 @@ impl QemuFactory {
 
 impl Factory<Study> for QemuFactory {
     fn name(&self) -> String {
-        format!("QEMU {}", self.qemu.version())
+        format!("QEMU {}{}", self.qemu.version(), self.qemu.variant().words())
+    }
+
+    fn cannot(&self, study: &Study, state: &State, action: Action) -> Option<&'static str> {
+        self.qemu.variant().cannot(study, state, action)
     }
 
     fn start(&self) -> Result<Box<dyn System<Study>>, Fault> {
+        if let Some(why) = self.qemu.variant().does_not_answer(self.kinds) {
+            return Err(Fault::Environment(why));
+        }
         let mut replayed = Replayed::new(&self.qemu, self.kinds, self.seconds)?;
         replayed.last_words = Arc::clone(&self.last_words);
         Ok(Box::new(replayed))
@@ -120,6 +129,8 @@ pub(super) struct End {
     pub(super) host: Host,
     /// Bytes of a file that were counted.
     stored: u64,
+    /// The named pipe that stands for a file.
+    fifo: Option<File>,
     output: Elements,
     input: Elements,
     /// The host has read in this step.
@@ -147,20 +158,22 @@ impl Replayed {
         let dir = TempDir::new_in(root.path()).map_err(environment)?;
         machine::write_files(dir.path()).map_err(environment)?;
         let clock = Clock::new(dir.path()).map_err(environment)?;
-        let ends: Vec<End> = (0..)
-            .zip(kinds)
-            .map(|(at, &kind)| End {
-                chardev: Chardev { kind, path: dir.path().join(format!("{at}")), plugged: true },
+        let mut ends = Vec::new();
+        for (at, &kind) in kinds.iter().enumerate() {
+            let path = dir.path().join(at.to_string());
+            ends.push(End {
+                fifo: fifo_for(qemu, kind, &path)?,
+                chardev: Chardev { kind, path, plugged: true },
                 host: Host::Gone,
                 stored: 0,
                 output: Elements::default(),
                 input: Elements::default(),
                 has_read: false,
-            })
-            .collect();
+            });
+        }
         let chardevs: Vec<Chardev> = ends.iter().map(|end| end.chardev.clone()).collect();
         let machine = Machine::start(
-            qemu.binary(),
+            &qemu.program,
             dir.path(),
             "vm0",
             &clock,
@@ -236,10 +249,12 @@ impl Replayed {
             Action::Change { to, .. } => {
                 let plugged = self.ends[at].chardev.plugged;
                 let to = Chardev { kind: to, path: self.new_path(), plugged };
+                let fifo = fifo_for(&self.qemu, to.kind, &to.path)?;
                 match self.machine.change(at, &to, SMALL as usize)? {
                     Ok(()) => {
                         self.ends[at].chardev = to;
                         self.ends[at].stored = 0;
+                        self.ends[at].fifo = fifo;
                     }
                     Err(refusal) => seen.reply = reply(refusal)?,
                 }
@@ -248,9 +263,10 @@ impl Replayed {
             Action::GuestClose { .. } => self.driver.say_open(qtest, at, false)?,
             Action::GuestWrite { .. } => {
                 let end = &mut self.ends[at];
+                let usual = !self.qemu.variant().is_inet() && end.fifo.is_none();
                 let len = match end.chardev.kind {
-                    Kind::Pty | Kind::Ring => SMALL,
-                    _ => self.capacity,
+                    Kind::Server | Kind::Client | Kind::File | Kind::Null if usual => self.capacity,
+                    _ => SMALL,
                 };
                 self.driver.write(qtest, at, end.output.header(len), len)?;
             }
@@ -281,6 +297,10 @@ impl Replayed {
     fn connect(&mut self, at: usize) -> Result<Host, Fault> {
         let Chardev { kind, path, .. } = self.ends[at].chardev.clone();
         let mut host = match kind {
+            Kind::Server if self.qemu.variant().is_inet() => {
+                let (name, _) = self.machine.query(at)?;
+                Host::connect_to(tcp_address(&name)?)
+            }
             Kind::Server => Host::connect(&path),
             Kind::Client => Host::listen(&path),
             _ => {
@@ -304,14 +324,17 @@ impl Replayed {
     /// A new QEMU with new chardevs takes over; the guest's memory comes with the stream.
     fn migrate(&mut self, host: bool, run: bool, seen: &mut Outcome) -> Result<(), Fault> {
         for at in 0..self.ends.len() {
-            self.ends[at].chardev.path = self.new_path();
-            self.ends[at].stored = 0;
+            let path = self.new_path();
+            let end = &mut self.ends[at];
+            end.fifo = fifo_for(&self.qemu, end.chardev.kind, &path)?;
+            end.chardev.path = path;
+            end.stored = 0;
         }
         let name = format!("vm{}", self.paths);
         let stream = self.new_path();
         let chardevs: Vec<Chardev> = self.ends.iter().map(|end| end.chardev.clone()).collect();
         let destination = Machine::start(
-            self.qemu.binary(),
+            &self.qemu.program,
             self.dir.path(),
             &name,
             &self.clock,
@@ -382,7 +405,11 @@ impl Replayed {
         let end = &mut self.ends[at];
         end.cut_off(seen.seen_mut(at))?;
         let mut stored = if void { completed } else { 0 };
-        if end.chardev.kind == Kind::File {
+        if let Some(fifo) = &mut end.fifo {
+            let mut bytes = Vec::new();
+            read_all(fifo, &mut bytes).map_err(environment)?;
+            stored += end.output.count(&bytes)?;
+        } else if end.chardev.kind == Kind::File {
             let mut bytes = Vec::new();
             let mut file = File::open(&end.chardev.path).map_err(environment)?;
             file.seek(SeekFrom::Start(end.stored)).map_err(environment)?;
@@ -450,6 +477,24 @@ impl Replayed {
         self.observe(action, &mut seen)?;
         Ok(seen)
     }
+}
+
+/// Makes a named pipe where one stands for a file. Its reader is there first, so that QEMU can open it.
+fn fifo_for(qemu: &Qemu, kind: Kind, path: &Path) -> Result<Option<File>, Fault> {
+    if kind != Kind::File || !qemu.variant().is_fifo() {
+        return Ok(None);
+    }
+    mkfifoat(CWD, path, Mode::RUSR | Mode::WUSR).map_err(environment)?;
+    // For both, or it would be at its end whenever QEMU has it not open.
+    let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    open(path, flags, Mode::empty()).map(|fd| Some(File::from(fd))).map_err(environment)
+}
+
+/// Where a chardev listens, by its file name: `disconnected:tcp:127.0.0.1:1234,server=on`.
+fn tcp_address(name: &str) -> Result<SocketAddr, Fault> {
+    let address = name.split("tcp:").nth(1).and_then(|rest| rest.split(',').next());
+    let address = address.and_then(|address| address.parse().ok());
+    address.ok_or_else(|| Fault::Garbage(format!("query-chardev names no TCP address: {name}")))
 }
 
 /// A refusal in the study's words.

@@ -12,12 +12,14 @@ use serde_json::{Value, json};
 use statusquo_model::studies::chardev::state::Kind;
 
 use super::{
+    Program,
     clock::{self, Clock},
     files,
     lines::DEADLINE,
     process::Process,
     qmp::{Qmp, Refusal},
     qtest::QTest,
+    variant::Variant,
 };
 use crate::replay::{Fault, environment};
 
@@ -39,6 +41,7 @@ pub(super) struct Chardev {
 /// A running QEMU.
 #[derive(Debug)]
 pub(super) struct Machine {
+    program: Program,
     pub(super) qmp: Qmp,
     pub(super) qtest: QTest,
     // Killed after the sockets are closed; it does not mind.
@@ -64,7 +67,7 @@ pub(super) fn write_files(dir: &Path) -> io::Result<()> {
 impl Machine {
     /// Starts one, stopped, and negotiates. `name` tells its files from those of others in `dir`.
     pub(super) fn start(
-        binary: &Path,
+        program: &Program,
         dir: &Path,
         name: &str,
         clock: &Clock,
@@ -78,8 +81,10 @@ impl Machine {
         };
         let (qtest, qtest_path) = listen("qtest").map_err(environment)?;
         let (qmp, qmp_path) = listen("qmp").map_err(environment)?;
+        let Program { binary, variant } = program;
         let mut command = Process::command(binary);
-        command.args("-accel tcg -display none -nodefaults -machine pc -m 16 -S".split(' '));
+        command.args("-accel tcg -display none -nodefaults -m 16 -S".split(' '));
+        command.args(["-machine", variant.machine()]);
         command.arg("-bios").arg(dir.join("firmware"));
         command.args(["-qtest-log", "/dev/null"]);
         command.arg("-qtest").arg(format!("unix:{}", qtest_path.display()));
@@ -95,10 +100,11 @@ impl Machine {
         );
         command.arg("-device").arg(format!("virtserialport,bus=vser0.0,nr={SPARE_PORT}"));
         for (at, chardev) in chardevs.iter().enumerate() {
-            command.arg("-chardev").arg(option(at, chardev, ring_size)?);
+            command.arg("-chardev").arg(option(at, chardev, ring_size, *variant)?);
             if chardev.plugged {
                 command.arg("-device").arg(format!(
-                    "virtserialport,bus=vser0.0,nr={},chardev={},id={}",
+                    "{},bus=vser0.0,nr={},chardev={},id={}",
+                    variant.driver(),
                     at + 1,
                     self::chardev(at),
                     device(at)
@@ -118,7 +124,7 @@ impl Machine {
             Ok((qtest, Qmp::new(accept(&qmp, process, "QMP")?)?))
         };
         match called(&mut process) {
-            Ok((qtest, qmp)) => Ok(Machine { qmp, qtest, process }),
+            Ok((qtest, qmp)) => Ok(Machine { program: program.clone(), qmp, qtest, process }),
             Err(fault) => Err(process.does_not_start(&fault)),
         }
     }
@@ -166,7 +172,7 @@ impl Machine {
 
     pub(super) fn plug(&mut self, at: usize) -> Result<Result<(), Refusal>, Fault> {
         let arguments = json!({
-            "driver": "virtserialport", "bus": "vser0.0", "nr": at + 1,
+            "driver": self.program.variant.driver(), "bus": "vser0.0", "nr": at + 1,
             "chardev": chardev(at), "id": device(at),
         });
         Ok(self.qmp.execute("device_add", arguments)?.map(drop))
@@ -178,7 +184,8 @@ impl Machine {
         to: &Chardev,
         ring_size: usize,
     ) -> Result<Result<(), Refusal>, Fault> {
-        let arguments = json!({ "id": chardev(at), "backend": backend(to, ring_size)? });
+        let arguments =
+            json!({ "id": chardev(at), "backend": backend(to, ring_size, self.program.variant)? });
         Ok(self.qmp.execute("chardev-change", arguments)?.map(drop))
     }
 
@@ -246,10 +253,19 @@ fn not_here(kind: Kind) -> Fault {
     Fault::Environment(format!("not drivable here: {kind} needs a SPICE server and client"))
 }
 
-fn option(at: usize, chardev: &Chardev, ring_size: usize) -> Result<String, Fault> {
+fn option(
+    at: usize,
+    chardev: &Chardev,
+    ring_size: usize,
+    variant: Variant,
+) -> Result<String, Fault> {
     let Chardev { kind, path, .. } = chardev;
     let (id, path) = (self::chardev(at), path.display());
     Ok(match kind {
+        // The kernel finds a port that is free; `query-chardev` tells which.
+        Kind::Server if variant.is_inet() => {
+            format!("socket,id={id},host=127.0.0.1,port=0,ipv4=on,ipv6=off,server=on,wait=off")
+        }
         Kind::Server => format!("socket,id={id},path={path},server=on,wait=off"),
         Kind::Client => format!("socket,id={id},path={path},reconnect=1"),
         Kind::Pty => format!("pty,id={id}"),
@@ -260,10 +276,15 @@ fn option(at: usize, chardev: &Chardev, ring_size: usize) -> Result<String, Faul
     })
 }
 
-fn backend(chardev: &Chardev, ring_size: usize) -> Result<Value, Fault> {
+fn backend(chardev: &Chardev, ring_size: usize, variant: Variant) -> Result<Value, Fault> {
     let path = chardev.path.display().to_string();
+    let address = if variant.is_inet() {
+        json!({ "type": "inet", "data": { "host": "127.0.0.1", "port": "0", "ipv4": true, "ipv6": false } })
+    } else {
+        json!({ "type": "unix", "data": { "path": path } })
+    };
     let socket = |more: Value| {
-        let mut data = json!({ "addr": { "type": "unix", "data": { "path": path } } });
+        let mut data = json!({ "addr": address });
         if let (Some(data), Some(more)) = (data.as_object_mut(), more.as_object()) {
             data.extend(more.clone());
         }

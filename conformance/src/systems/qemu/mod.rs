@@ -4,7 +4,11 @@
 //! [`virtio`]; [`clock`] makes its time stand still; [`chardev`] turns actions into all that and what
 //! happens into outcomes.
 //!
-//! Not drivable here: a SPICE agent's channel, which needs a SPICE server and client.
+//! [`Variant`] says what else it can be: q35, a virtconsole, TCP, a named pipe.
+//!
+//! Not drivable here: a SPICE agent's channel, which needs a SPICE server and client; pSeries, whose PCI bus is
+//! configured by RTAS calls and whose rings are big-endian, while the driver here speaks to I/O ports; an
+//! isa-serial, of which the study has no model: a 16550 has no ports, no control queue and no open or closed.
 
 mod chardev;
 mod clock;
@@ -16,6 +20,7 @@ mod process;
 mod qmp;
 mod qtest;
 mod serial;
+mod variant;
 mod virtio;
 mod walks;
 mod wild;
@@ -29,7 +34,7 @@ use statusquo_model::studies::chardev::{Study, state::Kind};
 use tempfile::TempDir;
 
 pub(in crate::systems) use self::files::parked_firmware;
-pub use self::{walks::QemuGround, wild::Move};
+pub use self::{variant::Variant, walks::QemuGround, wild::Move};
 
 use self::{
     clock::Clock,
@@ -64,8 +69,15 @@ pub const KEPT: [(&str, &str); 7] = [
 /// A QEMU that was tried out.
 #[derive(Clone, Debug)]
 pub struct Qemu {
-    binary: PathBuf,
+    program: Program,
     version: Arc<str>,
+}
+
+/// What is started, and as what.
+#[derive(Clone, Debug)]
+struct Program {
+    binary: PathBuf,
+    variant: Variant,
 }
 
 /// Why there is none.
@@ -78,10 +90,15 @@ pub struct Missing {
 impl Qemu {
     /// Starts `binary` once, sets up a driver, and reads the version from the greeting.
     pub fn find(binary: &Path) -> Result<Self, Missing> {
-        Self::try_out(binary).map_err(|why| Missing { why })
+        Self::find_as(binary, Variant::default())
     }
 
-    fn try_out(binary: &Path) -> Result<Self, String> {
+    /// The same with another machine, front-end or transport.
+    pub fn find_as(binary: &Path, variant: Variant) -> Result<Self, Missing> {
+        Self::try_out(binary, variant).map_err(|why| Missing { why })
+    }
+
+    fn try_out(binary: &Path, variant: Variant) -> Result<Self, String> {
         let found = if binary.components().count() > 1 {
             binary.exists().then(|| binary.to_owned())
         } else {
@@ -94,13 +111,20 @@ impl Qemu {
                 "libfaketime is not here, so that time cannot be made to stand still".to_owned()
             );
         }
-        let version = try_out(&binary).map_err(|fault| format!("{}: {fault}", binary.display()))?;
-        Ok(Qemu { binary, version: version.into() })
+        let program = Program { binary, variant };
+        let version =
+            try_out(&program).map_err(|fault| format!("{}: {fault}", program.binary.display()))?;
+        Ok(Qemu { program, version: version.into() })
     }
 
     /// Where it is.
     pub fn binary(&self) -> &Path {
-        &self.binary
+        &self.program.binary
+    }
+
+    /// What is built around the ports.
+    pub fn variant(&self) -> Variant {
+        self.program.variant
     }
 
     /// What its greeting says.
@@ -120,7 +144,7 @@ impl Qemu {
 }
 
 /// Everything that a replay needs of it.
-fn try_out(binary: &Path) -> Result<String, Fault> {
+fn try_out(program: &Program) -> Result<String, Fault> {
     let files = |error: std::io::Error| {
         Fault::Environment(format!(
             "make its files below {}: {error}",
@@ -132,7 +156,7 @@ fn try_out(binary: &Path) -> Result<String, Fault> {
     machine::write_files(dir.path()).map_err(files)?;
     let clock = Clock::new(dir.path()).map_err(files)?;
     let null = Chardev { kind: Kind::Null, path: PathBuf::new(), plugged: true };
-    let mut machine = Machine::start(binary, dir.path(), "vm", &clock, &[null], 64, None)?;
+    let mut machine = Machine::start(program, dir.path(), "vm", &clock, &[null], 64, None)?;
     let mut driver = Driver::new(1);
     let version = machine.qmp.version().to_owned();
     let mut tried = |machine: &mut Machine| {

@@ -30,6 +30,8 @@ use crate::{
 const DELETION: Duration = Duration::from_millis(150);
 /// How long a host is waited for.
 const CONNECTION: Duration = Duration::from_millis(50);
+/// How long a migration may take to come to a standstill, where it does.
+const STALL: Duration = Duration::from_secs(10);
 /// What a destination says that ends because of what it was sent.
 const REFUSED: &str = "load of migration failed";
 /// The chardev and the device that do not belong to a port of the study.
@@ -71,12 +73,15 @@ impl Ground for QemuGround {
         let mut walker = match Walker::new(&self.qemu, ports) {
             Ok(walker) => walker,
             // Nothing is known of QEMU.
-            Err(_) => return ran,
+            Err(fault) => {
+                ran.stuck = Some(fault.to_string());
+                return ran;
+            }
         };
-        ran.shown.push("start".to_owned());
+        ran.shown.push((0, "start".to_owned()));
         for (at, one) in (1..).zip(moves) {
             match walker.take(one) {
-                Ok(shown) => ran.shown.push(shown),
+                Ok(shown) => ran.shown.push((at, shown)),
                 Err(fault) => {
                     let on = name(one);
                     ran.end = walker.end(fault).map(|(kind, how)| End { at, on, kind, how });
@@ -352,7 +357,26 @@ impl Walker {
                 format!("unix:{}", path.display())
             }
         };
-        self.qmp("migrate", json!({ "uri": uri }))
+        let said = self.qmp("migrate", json!({ "uri": uri }))?;
+        if sink == Sink::Stalled && said == "done" {
+            self.let_it_stall()?;
+        }
+        Ok(said)
+    }
+
+    /// Goes on asking until QEMU's own thread has come to the part of the stream that nobody reads: how soon
+    /// that is depends on what else the machine does.
+    fn let_it_stall(&mut self) -> Result<(), Fault> {
+        let start = Instant::now();
+        while start.elapsed() < STALL {
+            self.on.let_time_pass()?;
+            let progress = self.on.machine.qmp.expect("query-migrate", json!({}))?;
+            if matches!(progress["status"].as_str(), Some("failed" | "completed" | "cancelled")) {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        Ok(())
     }
 
     /// Offers a chain of (address, length, flags, next), from `head` on.

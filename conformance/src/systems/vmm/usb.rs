@@ -29,9 +29,16 @@ use crate::{
     matrix::Matrix,
     replay::{Factory, Fault, Observed, System, environment},
     studies::Replayable,
+    systems::libvirt::Programs,
 };
 
 impl Replayable for Usb {
+    const SHIPPED: Option<&'static str> = Some("libvirt-9.0");
+
+    fn libvirt(study: &Study, programs: Programs) -> Result<Arc<dyn Factory<Study>>, String> {
+        crate::systems::libvirt::usb::factory(study, programs)
+    }
+
     fn vmm(study: &Study) -> Option<Arc<dyn Factory<Study>>> {
         let carried = str::to_owned;
         // The other scopes have millions of steps; what they have more of is older libvirts and cards.

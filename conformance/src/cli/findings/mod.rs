@@ -1,10 +1,12 @@
 //! `statusquo findings`.
 
+mod page;
+mod pages;
+
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
-use serde_json::json;
 use statusquo_model::{
     check::{self, Fault as Wrong, Seen},
     family::{Role, Scope},
@@ -12,14 +14,14 @@ use statusquo_model::{
     words::words,
 };
 
+use self::page::Page;
 use super::{
-    Common, Ended, Format, Missing, budget, print, print_json,
+    Common, Ended, Missing, budget,
     search::{Kept, lines},
 };
 use crate::{
-    findings::KILLS,
     replay::{Factory, Verdict, explain, replay_one},
-    report::{self, Shown},
+    report::Shown,
     search::EndKind,
     studies::{self, Replayable, Visitor},
     systems::{
@@ -31,12 +33,18 @@ use crate::{
 
 #[derive(Debug, Args)]
 pub(super) struct Findings {
-    /// The study whose shipped design is put to the test
-    #[arg(default_value = "restart")]
-    study: String,
+    /// The study whose shipped design is put to the test [default: restart; with `--against` and nothing else,
+    /// every study of that system, compared with the pages of `--docs`]
+    study: Option<String>,
     /// The binary that people run [default: the one whose design it is]
     #[arg(long, value_enum)]
     against: Option<Against>,
+    /// Where the pages are that `--against` alone compares with
+    #[arg(long, value_name = "DIRECTORY", default_value = "docs")]
+    docs: PathBuf,
+    /// Write those pages anew instead
+    #[arg(long, requires = "against", conflicts_with_all = ["study", "scope", "property"])]
+    update: bool,
     /// For `--against qemu`: the binary
     #[arg(long, value_name = "PATH", default_value = DEFAULT_BINARY)]
     qemu: PathBuf,
@@ -56,9 +64,27 @@ enum Against {
     Qemu,
 }
 
+impl Against {
+    fn name(self) -> &'static str {
+        match self {
+            Against::Libvirt => "libvirt",
+            Against::Qemu => "qemu",
+        }
+    }
+}
+
 impl Findings {
     pub(super) fn run(&self, common: &Common) -> anyhow::Result<Ended> {
-        studies::visit(&self.study, FindingsVisitor { findings: self, common })?
+        match (&self.study, self.against) {
+            (None, Some(against)) if self.scope.is_none() && self.property.is_none() => {
+                pages::compare(self, against, common)
+            }
+            (study, _) => {
+                let study = study.as_deref().unwrap_or("restart");
+                let page = studies::visit(study, FindingsVisitor { findings: self, common })??;
+                page.show(common)
+            }
+        }
     }
 }
 
@@ -84,21 +110,21 @@ struct Finding {
 }
 
 impl Visitor for FindingsVisitor<'_> {
-    type Output = anyhow::Result<Ended>;
+    type Output = anyhow::Result<Page>;
 
     fn visit<F: Replayable>(self) -> Self::Output {
         let FindingsVisitor { findings: asked, common } = self;
         let Some(shipped) = F::SHIPPED else {
-            anyhow::bail!("the study {} knows of no design that was shipped", F::NAME);
+            bail!("the study {} knows of no design that was shipped", F::NAME);
         };
         let against = match (asked.against, F::OF_QEMU) {
             (None | Some(Against::Qemu), true) => Some(Qemu::find(&asked.qemu)?),
             (None | Some(Against::Libvirt), false) => None,
             (Some(Against::Libvirt), true) => {
-                anyhow::bail!("the study {} is about QEMU alone: --against qemu", F::NAME)
+                bail!("the study {} is about QEMU alone: --against qemu", F::NAME)
             }
             (Some(Against::Qemu), false) => {
-                anyhow::bail!("the study {} is about libvirt: --against libvirt", F::NAME)
+                bail!("the study {} is about libvirt: --against libvirt", F::NAME)
             }
         };
         let design = studies::design::<F>(shipped)?;
@@ -173,7 +199,7 @@ impl Visitor for FindingsVisitor<'_> {
         }
         // What ends a guest comes first.
         found.sort_by_key(|one| (one.class != "confirmed", !one.kills, one.length, one.property));
-        show(F::NAME, shipped, &found, &walked, &skipped, common)
+        Ok(Page { study: F::NAME, design: shipped, found, walked, skipped })
     }
 }
 
@@ -235,118 +261,4 @@ fn put_to_the_test<S: Study>(
         Verdict::Diverges(divergence) => ("not reproduced", explain(study, trace, &divergence)),
         Verdict::Inconclusive(why) => ("not drivable here", why),
     }
-}
-
-/// The page of a study's findings, as `docs/findings` has it.
-fn markdown(
-    study: &str,
-    design: &str,
-    found: &[Finding],
-    walked: &[Walked],
-    skipped: &[String],
-) -> String {
-    let system = found.first().map_or("the binary", |one| &one.system);
-    let mut text = format!(
-        "<!-- statusquo findings {study} --format markdown -->\n\n# Findings: the model of {design} on {system}\n\n\
-         Every property that the model of {design} violates, replayed on the binary along its shortest \
-         demonstration, step by step.\n\
-         `confirmed`: every step, and what is seen from outside at the end, were as the model says.\n"
-    );
-    for one in walked {
-        let class = if one.same { "found by a walk" } else { "not reproduced" };
-        text.push_str(&format!(
-            "\n## {}\n\n{class}, {}; {KILLS}. Again: `statusquo search {study} --again conformance/corpus/walks/{}`\n\n```text\n{}\n```\n",
-            one.shows, words(&one.kind), one.file, one.text
-        ));
-    }
-    for one in found {
-        let kills = if one.kills { format!("; {KILLS}") } else { String::new() };
-        text.push_str(&format!(
-            "\n## {}\n\n{} in {} steps{kills}. Again: `statusquo findings {study} --scope {} --property '{}'`\n\n```text\n{}\n```\n",
-            one.property, one.class, one.length, one.scope, one.property, one.shown.text()
-        ));
-        if let Some(ended) = &one.ended {
-            text.push_str(&format!("\nThe binary ended: {ended}.\n"));
-        }
-        if !one.why.is_empty() {
-            text.push_str(&format!("\n```text\n{}\n```\n", one.why.trim_end()));
-        }
-    }
-    for why in skipped {
-        text.push_str(&format!("\nSkipped: {why}.\n"));
-    }
-    text.trim_end().to_owned()
-}
-
-fn show(
-    study: &str,
-    design: &str,
-    found: &[Finding],
-    walked: &[Walked],
-    skipped: &[String],
-    common: &Common,
-) -> anyhow::Result<Ended> {
-    let count = |class: &str| found.iter().filter(|one| one.class == class).count();
-    if common.json() {
-        let all: Vec<_> = found
-            .iter()
-            .map(|one| {
-                json!({
-                    "property": one.property, "scope": one.scope, "length": one.length, "class": one.class,
-                    "why": one.why, "system": one.system, "ends-the-guest": one.kills, "ended": one.ended,
-                    "trace": one.shown,
-                })
-            })
-            .collect();
-        let walks: Vec<_> = walked
-            .iter()
-            .map(|one| json!({ "file": one.file, "shows": one.shows, "kind": one.kind, "as-kept": one.same }))
-            .collect();
-        print_json(&json!({
-            "version": report::VERSION, "study": study, "design": design, "findings": all, "walks": walks,
-            "skipped": skipped,
-        }))?;
-    } else if common.format == Format::Markdown {
-        print(&markdown(study, design, found, walked, skipped))?;
-    } else {
-        for one in walked {
-            let class = if one.same { "FOUND BY A WALK" } else { "NOT REPRODUCED" };
-            print(&format!("{class}: {}\n{}", one.shows, one.text))?;
-            print(&format!(
-                "  again: statusquo search {study} --again conformance/corpus/walks/{}\n",
-                one.file
-            ))?;
-        }
-        for one in found {
-            let kills = if one.kills { ", and it kills" } else { "" };
-            print(&format!(
-                "{}: {} (scope {}, {} steps{kills})",
-                one.class.to_uppercase(),
-                one.property,
-                one.scope,
-                one.length
-            ))?;
-            print(&one.shown.text())?;
-            if let Some(ended) = &one.ended {
-                print(&format!("        the binary ended: {ended}"))?;
-            }
-            if !one.why.is_empty() {
-                print(&one.why)?;
-            }
-            print(&format!(
-                "  again: statusquo findings {study} --scope {} --property '{}'\n",
-                one.scope, one.property
-            ))?;
-        }
-        let system = found.first().map_or("the binary", |one| &one.system);
-        print(&format!(
-            "{study} {design} on {system}: {} confirmed, {} not reproduced, {} not drivable here",
-            count("confirmed"),
-            count("not reproduced"),
-            count("not drivable here")
-        ))?;
-        skipped.iter().try_for_each(|why| print(&format!("skipped: {why}")))?;
-    }
-    let all = count("confirmed") == found.len() && walked.iter().all(|one| one.same);
-    Ok(if all { Ended::AsExpected } else { Ended::Incomplete })
 }
