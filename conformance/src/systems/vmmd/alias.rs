@@ -15,6 +15,7 @@ use statusquo_model::studies::alias::{
 };
 use statusquo_vmm::{
     daemon::control::{self, Form, Named, Request},
+    domain::Domain,
     hypervisor::{Command, Hypervisor},
 };
 
@@ -187,7 +188,14 @@ impl Run {
             },
             Action::Restart => self.life.restart().map(|()| Reply::Done),
             Action::Dump { what } => {
-                let all = shown(&self.written(what)?)?;
+                let mut text = self.written(what)?;
+                if what == What::Inactive {
+                    // What is kept is what the user said; what it means is what the next start reads in it.
+                    let mut domain = Domain::parse(&text).map_err(environment)?;
+                    domain.post_parse().map_err(environment)?;
+                    text = domain.to_xml();
+                }
+                let all = shown(&text)?;
                 Ok(Reply::Shown(all.into_iter().map(|(_, shown, _)| shown).collect()))
             }
             Action::Open { name } => self.open(name),
