@@ -23,12 +23,11 @@ use statusquo::{
         exec::{Command, ExecFactory, Names},
         real::{Real, is_here},
     },
-    trace::{Step, Trace},
+    trace::{Trace, played},
 };
 use statusquo_model::{
     family::Family,
     studies::chardev::{Chardev, Study, action::Action, outcome::Outcome},
-    study::Study as _,
 };
 
 /// What the adapter of this program does wrong.
@@ -266,14 +265,8 @@ fn every_wrong_adapter_is_caught() {
 }
 
 fn trace() -> Trace<Study> {
-    let study = study();
-    let mut state = study.initial().remove(0);
-    let steps = [Action::Cont, Action::DriverInit, Action::GuestOpen { port: 0 }].map(|action| {
-        let (outcome, next) = study.step(&state, action).unwrap();
-        state = next;
-        Step { action, outcome }
-    });
-    steps.to_vec()
+    let actions = [Action::Cont, Action::DriverInit, Action::GuestOpen { port: 0 }];
+    played(&study(), &actions).unwrap()
 }
 
 /// The trace above on this wrong adapter: the kind of divergence, and its explanation.

@@ -9,7 +9,7 @@ use statusquo::{
     replay::{Factory, Observed, Verdict, replay_one},
     studies::{self, Replayable},
     systems::libvirt::Programs,
-    trace::{Step, Trace},
+    trace::{Trace, played},
 };
 use statusquo_model::{
     check::{self, Fault},
@@ -21,7 +21,6 @@ use statusquo_model::{
         definition::Kind,
         name::{Alias as Name, SERIAL0, Stem},
     },
-    study::Study as _,
 };
 
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -41,16 +40,6 @@ fn libvirt() -> Option<Arc<dyn Factory<Study>>> {
             None
         }
     }
-}
-
-fn trace(study: &Study, actions: &[Action]) -> Trace<Study> {
-    let mut state = study.initial().remove(0);
-    let steps = actions.iter().map(|&action| {
-        let (outcome, next) = study.step(&state, action).unwrap();
-        state = next;
-        Step { action, outcome }
-    });
-    steps.collect()
 }
 
 #[track_caller]
@@ -75,8 +64,8 @@ fn the_bug_of_the_thread_is_on_the_binary() {
     let Fault::Noticed { disruption, tell } = &shown.fault else { panic!("{:?}", shown.fault) };
     let path: Vec<Action> = shown.path.iter().map(|seen| seen.action).collect();
     let told: Vec<Action> = tell.iter().map(|told| told.action).collect();
-    let base = trace(&study, &[path.clone(), told.clone()].concat());
-    let disturbed = trace(&study, &[path, vec![disruption.action], told].concat());
+    let base = played(&study, &[path.clone(), told.clone()].concat()).unwrap();
+    let disturbed = played(&study, &[path, vec![disruption.action], told].concat()).unwrap();
     let last = |trace: &Trace<Study>| trace.last().unwrap().outcome.reply.clone();
     assert_eq!(last(&base), Reply::Refused(Why::CauseUnknown));
     assert_eq!(last(&disturbed), Reply::Refused(Why::BusHasNoHotplug));
@@ -97,7 +86,7 @@ fn a_console_that_is_detached_after_a_restart_costs_the_guest() {
         DETACH_CONSOLE,
         Action::Restart,
     ];
-    let trace = trace(&study, &actions);
+    let trace = played(&study, &actions).unwrap();
     assert!(trace[4].outcome.guest_lost);
     agrees(&trace, &factory);
 }
@@ -116,7 +105,7 @@ fn a_serial_port_that_came_and_went_kills_the_daemon() {
         Action::Open { name: Some(SERIAL0) },
         Action::Dump { what: What::Status },
     ];
-    let trace = trace(&study, &actions);
+    let trace = played(&study, &actions).unwrap();
     assert_eq!(trace[6].outcome.reply, Reply::DaemonDied);
     agrees(&trace, &factory);
 }
@@ -126,7 +115,7 @@ fn a_serial_port_that_came_and_went_kills_the_daemon() {
 fn what_another_design_expects_diverges() {
     let Some(factory) = libvirt() else { return };
     let actions = [Action::Define { with: Asked::Pair }, Action::Start, DETACH_CONSOLE];
-    let ours = trace(&study("ours", "pair"), &actions);
+    let ours = played(&study("ours", "pair"), &actions).unwrap();
     let (verdict, _) = replay_one(&ours, &factory, PATIENCE);
     let Verdict::Diverges(divergence) = verdict else { panic!("{verdict:?}") };
     assert_eq!(divergence.step, 2);
@@ -141,7 +130,8 @@ fn ours_answers_alike_before_and_after_a_restart() {
     let pair = study("ours", "pair");
     let begin = [Action::Define { with: Asked::Pair }, Action::Start];
     for disturbed in [vec![], vec![Action::Restart], vec![Action::Redefine]] {
-        let trace = trace(&pair, &[begin.to_vec(), disturbed, vec![DETACH_CONSOLE]].concat());
+        let trace =
+            played(&pair, &[begin.to_vec(), disturbed, vec![DETACH_CONSOLE]].concat()).unwrap();
         let fixed = Reply::Refused(Why::Fixed { alias: SERIAL0 });
         assert_eq!(trace.last().unwrap().outcome.reply, fixed);
         agrees(&trace, &factory);
@@ -149,7 +139,7 @@ fn ours_answers_alike_before_and_after_a_restart() {
     let usb = study("ours", "usb");
     let begin = [Action::Define { with: Asked::UsbPair }, Action::Start, Action::Restart];
     let look = [Action::Restart, Action::Dump { what: What::Status }];
-    let trace = trace(&usb, &[&begin[..], &[DETACH_CONSOLE], &look].concat());
+    let trace = played(&usb, &[&begin[..], &[DETACH_CONSOLE], &look].concat()).unwrap();
     assert_eq!(trace[3].outcome.gone, [Name::new(Stem::Serial, 0)]);
     assert_eq!(trace[5].outcome.reply, Reply::Shown(vec![]));
     agrees(&trace, &factory);

@@ -12,7 +12,7 @@ use statusquo::{
         libvirt::Programs,
         real::{Real, is_here},
     },
-    trace::{Step, Trace},
+    trace::{Step, Trace, played},
 };
 use statusquo_model::{
     family::Family,
@@ -36,16 +36,6 @@ fn libvirt() -> Option<Arc<dyn Factory<Study>>> {
     }
 }
 
-fn trace(study: &Study, actions: &[Action]) -> Trace<Study> {
-    let mut state = study.initial().remove(0);
-    let steps = actions.iter().map(|&action| {
-        let (outcome, next) = study.step(&state, action).unwrap();
-        state = next;
-        Step { action, outcome }
-    });
-    steps.collect()
-}
-
 /// Attach, killed between backend and frontend, and attach again.
 const ORPHAN: [Action; 11] = [
     Action::Attach { bus_full: false },
@@ -64,7 +54,7 @@ const ORPHAN: [Action; 11] = [
 #[test]
 fn a_chardev_without_its_device_stays_and_blocks_its_alias() {
     let Some(factory) = libvirt() else { return };
-    let trace = trace(&study("libvirt-9.0"), &ORPHAN);
+    let trace = played(&study("libvirt-9.0"), &ORPHAN).unwrap();
     let (verdict, steps) = replay_one(&trace, &factory, Duration::from_secs(60));
     assert_eq!((verdict, steps), (Verdict::Agrees, ORPHAN.len()));
 }
@@ -72,7 +62,7 @@ fn a_chardev_without_its_device_stays_and_blocks_its_alias() {
 #[test]
 fn a_full_disk_at_restart_costs_the_guest() {
     let Some(factory) = libvirt() else { return };
-    let trace = trace(&study("libvirt-9.0"), &[Action::FillDisk, Action::Restart]);
+    let trace = played(&study("libvirt-9.0"), &[Action::FillDisk, Action::Restart]).unwrap();
     assert!(trace[1].outcome.guest_lost);
     let (verdict, _) = replay_one(&trace, &factory, Duration::from_secs(60));
     assert_eq!(verdict, Verdict::Agrees);
@@ -82,8 +72,8 @@ fn a_full_disk_at_restart_costs_the_guest() {
 #[test]
 fn what_another_design_expects_diverges() {
     let Some(factory) = libvirt() else { return };
-    let mut wrong = trace(&study("libvirt-9.0"), &ORPHAN[..8]);
-    let clean = trace(&study("libvirt-9.0"), &[Action::Inspect]);
+    let mut wrong = played(&study("libvirt-9.0"), &ORPHAN[..8]).unwrap();
+    let clean = played(&study("libvirt-9.0"), &[Action::Inspect]).unwrap();
     wrong[7].outcome = clean[0].outcome.clone();
     let (verdict, _) = replay_one(&wrong, &factory, Duration::from_secs(60));
     let Verdict::Diverges(divergence) = verdict else { panic!("{verdict:?}") };
@@ -140,13 +130,7 @@ mod pci_root {
                 return None;
             }
         };
-        let mut state = study.initial().remove(0);
-        let steps = actions.iter().map(|&action| {
-            let (outcome, next) = study.step(&state, action).unwrap();
-            state = next;
-            Step { action, outcome }
-        });
-        let right: Trace<Root> = steps.collect();
+        let right: Trace<Root> = played(&study, actions).unwrap();
         let mut wrong = right.clone();
         wrong.last_mut().unwrap().outcome.reply = Reply::Done;
         let replay = |trace: &Trace<Root>| replay_one(trace, &factory, Duration::from_secs(120)).0;
@@ -209,7 +193,6 @@ mod usb {
                 return;
             }
         };
-        let mut state = study.initial().remove(0);
         let actions = [
             Action::Define { usb: Asked::Absent },
             Action::Start,
@@ -220,12 +203,7 @@ mod usb {
             Action::Migrate,
             Action::Stop,
         ];
-        let steps = actions.iter().map(|&action| {
-            let (outcome, next) = study.step(&state, action).unwrap();
-            state = next;
-            Step { action, outcome }
-        });
-        let right: Trace<<Usb as Family>::Study> = steps.collect();
+        let right = played(&study, &actions).unwrap();
         let has = right[3].outcome.guest_has.unwrap();
         assert_eq!((has.model, right[3].outcome.result), (Model::Piix3Uhci, Answer::Done));
         let deadline = Duration::from_secs(120);

@@ -13,7 +13,7 @@ use statusquo::{
     replay::{Divergence, Observed, Verdict, replay_one},
     studies::{self, Replayable},
     systems::vmmd::Vmmd,
-    trace::{Step, Trace},
+    trace::played,
 };
 use statusquo_model::{
     family::Family,
@@ -54,17 +54,6 @@ fn study<F: Family>(design: &str, scope: &str) -> F::Study {
     F::study(design, studies::scope::<F>(Some(scope)).unwrap())
 }
 
-/// What the model of this design answers.
-fn trace<S: Study>(study: &S, actions: &[S::Action]) -> Trace<S> {
-    let mut state = study.initial().remove(0);
-    let steps = actions.iter().map(|&action| {
-        let (outcome, next) = study.step(&state, action).unwrap();
-        state = next;
-        Step { action, outcome }
-    });
-    steps.collect()
-}
-
 /// The daemon is asked what the suite of this design asks: where it answers otherwise.
 fn divergence<F: Replayable>(
     vmmd: &Vmmd,
@@ -74,7 +63,7 @@ fn divergence<F: Replayable>(
 ) -> Divergence<F::Study> {
     let study = study::<F>(design, scope);
     let system = F::vmmd(&study, vmmd).unwrap().systems.remove(0);
-    let (verdict, _) = replay_one(&trace(&study, actions), &system.factory, PATIENCE);
+    let (verdict, _) = replay_one(&played(&study, actions).unwrap(), &system.factory, PATIENCE);
     let Verdict::Diverges(divergence) = verdict else {
         panic!("the daemon agrees, or cannot be driven")
     };
@@ -97,7 +86,7 @@ fn the_bug_of_the_console_thread_is_not_the_daemons() {
     // The daemon says the same after it was asked to end, and after it was killed.
     let ours = study::<Alias>("ours", "pair");
     let system = Alias::vmmd(&ours, &vmmd).unwrap().systems.remove(0);
-    let (verdict, steps) = replay_one(&trace(&ours, &actions), &system.factory, PATIENCE);
+    let (verdict, steps) = replay_one(&played(&ours, &actions).unwrap(), &system.factory, PATIENCE);
     assert_eq!((verdict, steps), (Verdict::Agrees, 5));
 }
 

@@ -17,7 +17,7 @@ use statusquo::{
     search::{EndKind, Ground},
     studies::Replayable,
     systems::qemu::{DEFAULT_BINARY, KEPT, Move, Qemu},
-    trace::{Step, Trace},
+    trace::{Trace, played},
 };
 use statusquo_model::{
     family::Family,
@@ -27,7 +27,6 @@ use statusquo_model::{
         outcome::{Outcome, Reply},
         state::Kind,
     },
-    study::Study as _,
 };
 
 /// No step of a living QEMU takes so long, however busy the machine is.
@@ -51,17 +50,6 @@ fn study(design: &str, scope: &str) -> Study {
     Chardev::study(design, scope)
 }
 
-fn trace(study: &Study, actions: &[Action]) -> Trace<Study> {
-    let mut state = study.initial().remove(0);
-    let steps = actions.iter().map(|&action| {
-        let step = study.step(&state, action);
-        let (outcome, next) = step.unwrap_or_else(|why| panic!("{action:?}: {}", why.0));
-        state = next;
-        Step { action, outcome }
-    });
-    steps.collect()
-}
-
 fn replay(qemu: &Qemu, study: &Study, trace: &Trace<Study>) -> Verdict<Study> {
     let factory: Arc<dyn Factory<Study>> = Chardev::qemu(study, qemu).unwrap();
     replay_one(trace, &factory, DEADLINE).0
@@ -71,7 +59,7 @@ fn replay(qemu: &Qemu, study: &Study, trace: &Trace<Study>) -> Verdict<Study> {
 #[track_caller]
 fn is_so(scope: &str, actions: &[Action]) -> Trace<Study> {
     let study = study("qemu-7.2", scope);
-    let trace = trace(&study, actions);
+    let trace = played(&study, actions).unwrap();
     if let Some(qemu) = qemu() {
         match replay(&qemu, &study, &trace) {
             Verdict::Agrees => {}
@@ -223,7 +211,7 @@ fn a_port_unplugged_before_the_first_run_ends_qemu() {
 fn a_wrong_expectation_is_caught() {
     let Some(qemu) = qemu() else { return };
     let study = study("qemu-7.2", "server");
-    let right = trace(&study, &after(&ON, &[GuestOpen { port: 0 }, QUERY]));
+    let right = played(&study, &after(&ON, &[GuestOpen { port: 0 }, QUERY])).unwrap();
     for (step, wrong) in [
         (2, Outcome::default()),
         (3, Outcome { reply: Reply::Nothing, ..right[3].outcome }),
@@ -251,7 +239,7 @@ fn a_wrong_expectation_is_caught() {
 fn other_designs_diverge_and_the_report_reads_well() {
     let Some(qemu) = qemu() else { return };
     let ours = study("ours", "server");
-    let stale = trace(&ours, &after(&ON, &[Stop, HostDisconnect { port: 0 }, Cont]));
+    let stale = played(&ours, &after(&ON, &[Stop, HostDisconnect { port: 0 }, Cont])).unwrap();
     let Verdict::Diverges(divergence) = replay(&qemu, &ours, &stale) else { panic!("it agrees") };
     assert_eq!(
         explain(&ours, &stale, &divergence),
@@ -263,7 +251,7 @@ fn other_designs_diverge_and_the_report_reads_well() {
          the model answers so to stop here\n"
     );
     let labelled = study("as-labelled", "server");
-    let begin = trace(&labelled, &[QUERY]);
+    let begin = played(&labelled, &[QUERY]).unwrap();
     let Verdict::Diverges(divergence) = replay(&qemu, &labelled, &begin) else {
         panic!("it agrees")
     };

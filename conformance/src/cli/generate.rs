@@ -1,6 +1,6 @@
 //! `statusquo generate`.
 
-use std::{collections::BTreeMap, fs::File, io::BufWriter, num::NonZeroUsize, sync::Arc};
+use std::{fs::File, io::BufWriter, num::NonZeroUsize, sync::Arc};
 
 use anyhow::{Context, bail};
 use clap::Args;
@@ -12,14 +12,11 @@ use statusquo_model::{
 
 use super::{Common, Ended, Output, Unfinished, Which, budget, print_json};
 use crate::{
-    generate::{Criterion, Cut, generate, recount},
-    replay::{
-        Factory,
-        drivable::{Drivable, not_drivable},
-    },
+    generate::{Criterion, Cut, LeftOut, Limited, Undriven, generate, recount},
+    replay::Factory,
     report,
     studies::{self, Replayable, Visitor},
-    trace::{Header, Step, Suite, write_suite},
+    trace::{Header, Suite, write_suite},
 };
 
 #[derive(Debug, Args)]
@@ -136,9 +133,6 @@ pub(super) fn part_of_suite<F: Replayable>(
     Ok(suite)
 }
 
-/// A suite of transitions, and the steps that it leaves out: how many, by their reason.
-pub(super) type DrivablePart<S> = (Suite<S>, BTreeMap<&'static str, u64>);
-
 /// The suite of what a system can be driven through, counted against the whole study.
 pub(super) fn drivable_part<F: Replayable>(
     design: &'static Design,
@@ -146,21 +140,21 @@ pub(super) fn drivable_part<F: Replayable>(
     cut: Cut,
     factory: &Arc<dyn Factory<F::Study>>,
     common: &Common,
-) -> anyhow::Result<DrivablePart<F::Study>> {
+) -> anyhow::Result<(Suite<F::Study>, LeftOut)> {
     let criterion = Criterion::Transitions;
     let what = format!("{} {} {}", F::NAME, design.name, scope.name);
     let names = (F::NAME, design.name, scope.name);
     let whole = explored(F::study(design, scope), &what, common)?;
-    let left_out = not_drivable(&whole, factory.as_ref());
+    let (study, cannot) = (F::study(design, scope), Arc::clone(factory));
+    let undriven: Undriven<F::Study> =
+        Arc::new(move |state, action| cannot.cannot(&study, state, action));
+    let limited = Limited::new(F::study(design, scope), undriven);
+    let left_out = limited.undriven(&whole);
     let mut suite = if left_out.is_empty() {
         cover(&whole, criterion, names, cut, common)?
     } else {
-        let part = Drivable::new(F::study(design, scope), Arc::clone(factory));
-        let suite = cover(&explored(part, &what, common)?, criterion, names, cut, common)?;
-        let traces = suite.traces.into_iter().map(|trace| {
-            let of_study = |step: Step<_>| Step { action: step.action, outcome: step.outcome };
-            trace.into_iter().map(of_study).collect()
-        });
+        let suite = cover(&explored(limited, &what, common)?, criterion, names, cut, common)?;
+        let traces = suite.traces.into_iter().map(Limited::of_the_whole);
         // The digest is that of another machine.
         let header = Header { digest: None, goals: whole.transitions(), ..suite.header };
         Suite { header, traces: traces.collect() }

@@ -1,7 +1,6 @@
 //! `statusquo replay`.
 
 use std::{
-    collections::BTreeMap,
     fs::{self, File},
     io::{BufRead, BufReader},
     num::NonZeroUsize,
@@ -28,7 +27,7 @@ use super::{
     vmmd::{Daemonly, Replaying},
 };
 use crate::{
-    generate::Cut,
+    generate::{Cut, LeftOut},
     replay::{
         self, Factory, Options, Replayed, Verdict, explain,
         known::{Known, KnownList, LIST, take_out},
@@ -380,7 +379,7 @@ pub(super) struct Done {
 
 impl Done {
     /// Says what the suite leaves out.
-    fn leave_out(&mut self, left_out: &BTreeMap<&'static str, u64>) {
+    fn leave_out(&mut self, left_out: &LeftOut) {
         let (covered, goals) = self.covered;
         let told: Vec<String> =
             left_out.iter().map(|(why, steps)| format!("{steps} because {why}")).collect();

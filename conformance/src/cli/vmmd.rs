@@ -1,6 +1,6 @@
 //! `statusquo replay STUDY --system vmmd`: crash points and a soak for restart, transitions for the others.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::atomic::Ordering, time::Instant};
+use std::{path::PathBuf, sync::atomic::Ordering, time::Instant};
 
 use anyhow::{Context, bail};
 use clap::Args;
@@ -18,7 +18,7 @@ use super::{
     replay::{Done, replay_on},
 };
 use crate::{
-    generate::{Criterion, Cut, Limited, Undriven, generate, recount},
+    generate::{Criterion, Cut, LeftOut, Limited, Undriven, generate, recount},
     replay::Options,
     report,
     studies::{Daemoned, Replayable, Tours},
@@ -247,9 +247,6 @@ impl Daemonly {
         replayed.collect()
     }
 }
-
-/// Why transitions are not driven, with their number.
-type LeftOut = BTreeMap<&'static str, u64>;
 
 /// How a daemon is led through a suite.
 pub(super) struct Replaying<'a> {

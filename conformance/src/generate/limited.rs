@@ -13,6 +13,9 @@ use crate::trace::{self, Trace};
 pub type Undriven<S> =
     Arc<dyn Fn(&<S as Study>::State, <S as Study>::Action) -> Option<&'static str> + Send + Sync>;
 
+/// Transitions that are left out, counted by the reason.
+pub type LeftOut = BTreeMap<&'static str, u64>;
+
 /// What is driven only after something that is not.
 const BEHIND: &str = "they come after one of those";
 
@@ -35,22 +38,30 @@ impl<S: Study> Limited<S> {
         Limited { study, undriven }
     }
 
-    /// Transitions of the whole study that are not in its part, by the reason.
-    pub fn left_out(
+    /// Transitions of the whole study that cannot be driven, by the reason.
+    pub fn undriven(&self, whole: &Exploration<S>) -> LeftOut {
+        self.count(whole, |_| None)
+    }
+
+    /// Transitions of the whole study that are not in its part, by the reason: also those behind one that
+    /// cannot be driven.
+    pub fn left_out(&self, whole: &Exploration<S>, part: &Exploration<Self>) -> LeftOut {
+        self.count(whole, |state| part.id(state).is_none().then_some(BEHIND))
+    }
+
+    fn count(
         &self,
         whole: &Exploration<S>,
-        part: &Exploration<Self>,
-    ) -> BTreeMap<&'static str, u64> {
-        let mut left_out = BTreeMap::new();
+        otherwise: impl Fn(&S::State) -> Option<&'static str>,
+    ) -> LeftOut {
+        let mut left_out = LeftOut::new();
         for id in 0..whole.len().try_into().unwrap_or(StateId::MAX) {
             let state = whole.state(id);
-            let is_reached = part.id(state).is_some();
+            let otherwise = otherwise(state);
             for &action in whole.alphabet() {
-                if self.study.step(state, action).is_err() {
-                    continue;
-                }
-                let why = (self.undriven)(state, action).or((!is_reached).then_some(BEHIND));
-                if let Some(why) = why {
+                if let Some(why) = (self.undriven)(state, action).or(otherwise)
+                    && self.study.step(state, action).is_ok()
+                {
                     *left_out.entry(why).or_default() += 1;
                 }
             }
@@ -90,6 +101,7 @@ impl<S: Study> Study for Limited<S> {
         self.study.party(action)
     }
 
+    /// None: whoever judges the study judges all of it.
     fn properties(&self) -> Vec<Property<Self>> {
         Vec::new()
     }

@@ -13,7 +13,7 @@ use statusquo_model::{
 
 pub use self::{
     coverage::{Coverage, CoverageError, recount},
-    limited::{Limited, Undriven},
+    limited::{LeftOut, Limited, Undriven},
 };
 use crate::{
     mutate::{Machine, TooMany},

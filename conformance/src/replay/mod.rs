@@ -1,6 +1,5 @@
 //! Traces on systems: agrees, diverges, or inconclusive.
 
-pub mod drivable;
 mod explain;
 pub mod known;
 mod minimise;

@@ -13,7 +13,7 @@ mod read;
 mod write;
 
 use serde::{Deserialize, Serialize};
-use statusquo_model::study::Study;
+use statusquo_model::study::{Blocked, Study};
 
 pub(crate) use self::read::lines;
 pub use self::{
@@ -71,6 +71,19 @@ pub struct Step<S: Study> {
 
 /// A run from the initial state.
 pub type Trace<S> = Vec<Step<S>>;
+
+/// What the design answers to these actions from where its runs begin; or the first that it does not enable,
+/// counted from 0, and why.
+pub fn played<S: Study>(study: &S, actions: &[S::Action]) -> Result<Trace<S>, (usize, Blocked)> {
+    let no_state = (0, Blocked("the study has no initial state"));
+    let mut state = study.initial().into_iter().next().ok_or(no_state)?;
+    let steps = actions.iter().enumerate().map(|(at, &action)| {
+        let (outcome, next) = study.step(&state, action).map_err(|why| (at, why))?;
+        state = next;
+        Ok(Step { action, outcome })
+    });
+    steps.collect()
+}
 
 /// Traces of one design.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,19 +6,8 @@ use statusquo_model::study::Study;
 
 use crate::{
     replay::{Factory, Observed, Verdict, replay_one},
-    trace::{Step, Trace},
+    trace::Trace,
 };
-
-/// What the model does with these actions.
-pub(super) fn trace<S: Study>(study: &S, actions: &[S::Action]) -> Trace<S> {
-    let mut state = study.initial().remove(0);
-    let steps = actions.iter().map(|&action| {
-        let (outcome, next) = study.step(&state, action).unwrap();
-        state = next;
-        Step { action, outcome }
-    });
-    steps.collect()
-}
 
 /// The step at which a system goes another way, and what it shows there.
 pub(super) fn diverges<S: Study>(

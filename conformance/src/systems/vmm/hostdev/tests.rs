@@ -1,7 +1,7 @@
 use statusquo_model::{family::Family, words::words};
 
 use super::*;
-use crate::systems::vmm::testing::{diverges, trace};
+use crate::{systems::vmm::testing::diverges, trace::played};
 
 fn study(design: &str, scope: &str) -> Study {
     let design = Hostdev::designs().iter().find(|known| known.name == design).unwrap();
@@ -21,7 +21,7 @@ fn lossy(
     carried: fn(&str) -> String,
 ) -> Option<(usize, String)> {
     let factory = Arc::new(OneHost { study: study("ours", scope), carried });
-    diverges(&trace(&study(design, scope), actions), factory, words)
+    diverges(&played(&study(design, scope), actions).unwrap(), factory, words)
 }
 
 const UNSET: Action = Action::Define { device: Asked::Unset };

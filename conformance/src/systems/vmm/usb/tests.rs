@@ -2,8 +2,8 @@ use statusquo_model::{family::Family, words::words};
 
 use super::*;
 use crate::{
-    systems::vmm::testing::{self, trace},
-    trace::Trace,
+    systems::vmm::testing,
+    trace::{Trace, played},
 };
 
 fn study(design: &str, scope: &str) -> Study {
@@ -35,7 +35,7 @@ const MOVED_AFTER_AN_UPGRADE: [Action; 5] = [
 #[test]
 fn what_libvirt_does_is_not_what_ours_does() {
     let of = |design: &str, scope: &str| {
-        let trace = trace(&study(design, scope), &MOVED_AFTER_AN_UPGRADE);
+        let trace = played(&study(design, scope), &MOVED_AFTER_AN_UPGRADE).unwrap();
         diverges(&trace, study("ours", scope), str::to_owned)
     };
     assert_eq!(of("ours", "q35-small"), None);
@@ -50,7 +50,7 @@ fn what_libvirt_does_is_not_what_ours_does() {
 #[test]
 fn a_text_that_loses_something_on_its_way_is_noticed() {
     let ours = || study("ours", "pseries-2.5-small");
-    let moved = trace(&ours(), &MOVED_AFTER_AN_UPGRADE);
+    let moved = played(&ours(), &MOVED_AFTER_AN_UPGRADE).unwrap();
     let forgets: fn(&str) -> String = |text| text.replace("left-out", "forgotten");
     assert_eq!(
         diverges(&moved, ours(), forgets),
@@ -63,7 +63,7 @@ fn a_text_that_loses_something_on_its_way_is_noticed() {
         Action::Save,
         Action::Restore,
     ];
-    let plain = trace(&ours(), &plain);
+    let plain = played(&ours(), &plain).unwrap();
     // The address of the controller: it would be given the slot that is free now.
     let without_address: fn(&str) -> String = |text| {
         let mut domain = Domain::parse(text).unwrap();
