@@ -27,6 +27,7 @@ use super::{
     clock::Clock,
     elements::{Elements, HEADER},
     machine::{self, Chardev, Machine},
+    process::Process,
     qmp::Refusal,
     serial::{Driver, Notice},
 };
@@ -36,10 +37,13 @@ use crate::{
     workdir,
 };
 
-/// How long something that is owed may be late.
+/// How long something that is owed may be late, where QEMU does not come to rest.
 const PATIENCE: Duration = Duration::from_secs(4);
 /// Between two looks for it.
 const PAUSE: Duration = Duration::from_millis(1);
+/// Looks in a row that find QEMU asleep and nothing new: then nothing is on its way. A busy machine only makes
+/// them take longer.
+const LOOKS_AT_REST: u32 = 100;
 /// An element of the guest's where nothing is to be filled; a ring buffer holds one.
 const SMALL: u32 = 64;
 /// More than a second.
@@ -309,13 +313,13 @@ impl Replayed {
             }
         }
         .map_err(environment)?;
-        let start = Instant::now();
+        let mut waiting = Waiting::new(self.patience);
         loop {
             self.let_time_pass()?;
             host.accept().map_err(environment)?;
             let (name, _) = self.machine.query(at)?;
             let connected = host.is_there() && !name.starts_with("disconnected:");
-            if connected || start.elapsed() > self.patience {
+            if connected || waiting.is_in_vain(&self.machine.process, false) {
                 return Ok(host);
             }
         }
@@ -459,14 +463,14 @@ impl Replayed {
         let mut seen = Outcome::default();
         self.let_time_pass()?;
         self.perform(action, &mut seen)?;
-        let start = Instant::now();
         self.let_time_pass()?;
+        let mut waiting = Waiting::new(self.patience);
         loop {
+            let before = seen;
             self.observe(action, &mut seen)?;
-            if seen == *owed || start.elapsed() > self.patience {
+            if seen == *owed || waiting.is_in_vain(&self.machine.process, seen != before) {
                 break;
             }
-            std::thread::sleep(PAUSE);
             self.let_time_pass()?;
         }
         // And nothing more comes.
@@ -476,6 +480,27 @@ impl Replayed {
         }
         self.observe(action, &mut seen)?;
         Ok(seen)
+    }
+}
+
+/// Waits for something that is owed, and no longer than it can still come.
+struct Waiting {
+    since: Instant,
+    patience: Duration,
+    at_rest: u32,
+}
+
+impl Waiting {
+    fn new(patience: Duration) -> Self {
+        Waiting { since: Instant::now(), patience, at_rest: 0 }
+    }
+
+    /// It has not come at this look, though something else may be `new`: is it no use to look again? Pauses
+    /// where it is.
+    fn is_in_vain(&mut self, process: &Process, new: bool) -> bool {
+        std::thread::sleep(PAUSE);
+        self.at_rest = if process.sleeps() && !new { self.at_rest + 1 } else { 0 };
+        self.at_rest > LOOKS_AT_REST || self.since.elapsed() > self.patience
     }
 }
 

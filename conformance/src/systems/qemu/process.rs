@@ -102,6 +102,15 @@ impl Process {
         if last.is_empty() { String::new() } else { format!("; it said: {}", last.join(" | ")) }
     }
 
+    /// Every thread of it sleeps: what has reached it was handled, and what has not is not on the way inside
+    /// of it. However busy the machine is, a thread that has something to do and no processor is not asleep.
+    pub(super) fn sleeps(&self) -> bool {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.child.id()));
+        threads.is_ok_and(|mut threads| {
+            threads.all(|thread| thread.is_ok_and(|thread| is_asleep(&thread.path())))
+        })
+    }
+
     /// Does something while the process stands still.
     pub(super) fn held_still<T>(&self, what: impl FnOnce() -> T) -> io::Result<T> {
         let pid = Pid::from_child(&self.child);
@@ -111,6 +120,13 @@ impl Process {
         kill_process(pid, Signal::CONT)?;
         Ok(done)
     }
+}
+
+/// The third field of a thread's `stat`, after its name in parentheses (proc(5)). One that has just ended
+/// has nothing to do either.
+fn is_asleep(thread: &Path) -> bool {
+    let Ok(stat) = fs::read_to_string(thread.join("stat")) else { return true };
+    stat.rsplit_once(") ").is_some_and(|(_, state)| state.starts_with('S'))
 }
 
 impl Drop for Process {
