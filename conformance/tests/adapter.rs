@@ -1,5 +1,4 @@
 //! Adapters, good and bad: this program is its own adapter, see [`adapter`].
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 #[expect(dead_code, reason = "an example has a `main`, and here it is a module")]
 #[path = "../examples/adapter.rs"]
@@ -147,7 +146,7 @@ fn count_processes() -> usize {
 
 fn command(how: &str, counter: &Path) -> Command {
     let this = std::env::current_exe().unwrap();
-    let run = "exec \"$0\" --ignored --exact adapter --nocapture 3>&1 >/dev/null";
+    let run = "exec \"$0\" --ignored --exact adapter::adapter --nocapture 3>&1 >/dev/null";
     let mut words: Vec<OsString> = vec!["env".into(), format!("{HOW}={how}").into()];
     words.push(format!("{COUNTER}={}", counter.display()).into());
     words.extend(["sh".into(), "-c".into(), run.into(), this.into()]);

@@ -1,7 +1,6 @@
 //! The alias study on the installed libvirt, where it is installed, and on ours.
 //!
 //! `STATUSQUO_REQUIRE=libvirt` makes it an error that it is not.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::{sync::Arc, time::Duration};
 

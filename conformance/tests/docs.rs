@@ -1,7 +1,6 @@
 //! The generated parts of `docs/studies` are what the studies say today.
 //!
-//! `UPDATE_DOCS=1 cargo test -p statusquo --test docs` writes them anew; read the diff.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+//! `UPDATE_DOCS=1 cargo test -p statusquo --test all docs::` writes them anew; read the diff.
 
 use std::{fs, path::Path};
 

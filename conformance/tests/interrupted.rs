@@ -1,5 +1,4 @@
 //! Nothing that a run started outlives it, however the run ends.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::{
     fs,

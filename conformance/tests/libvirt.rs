@@ -1,7 +1,6 @@
 //! The restart study on the installed libvirt, where it is installed.
 //!
 //! `STATUSQUO_REQUIRE=libvirt` makes it an error that it is not.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::{process::Command, sync::Arc, time::Duration};
 

@@ -1,5 +1,4 @@
 //! What a suite tells of single faults, against running each faulty machine step by step.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::{collections::BTreeSet, num::NonZeroUsize};
 

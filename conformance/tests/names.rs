@@ -1,6 +1,5 @@
 //! The alias and pci_root suites on the real daemon with a real QEMU, where there is one. `STATUSQUO_REQUIRE=qemu` makes
 //! it an error that there is none.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::{
     fs,

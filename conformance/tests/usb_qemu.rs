@@ -1,7 +1,6 @@
 //! The usb study's QEMU on the real one: whose stream is taken, and what a process says it has.
 //!
 //! `STATUSQUO_REQUIRE=qemu` makes it an error that QEMU is not installed.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::{
     io::{BufRead, BufReader, Read, Write},

@@ -1,5 +1,4 @@
 //! The real daemon with a real QEMU, where there is one. `STATUSQUO_REQUIRE=qemu` makes it an error that there is none.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::{fs, path::Path, process::Command, time::Duration};
 

@@ -1,15 +1,9 @@
 //! The properties of the fuzz targets, on their seeds, on what they have found, and on texts of our own.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
-mod fuzzed {
-    pub(crate) mod properties;
-    mod round_trips;
-}
+pub(crate) mod properties;
+mod round_trips;
 
 use std::{fs, path::Path};
-
-use fuzzed::properties;
 
 /// Each seed, and each text that once failed, is kept in `fuzz/seeds`.
 #[track_caller]

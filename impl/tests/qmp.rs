@@ -1,6 +1,4 @@
 //! The QMP client against peers on real sockets that misbehave in every way a peer can.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-#![expect(clippy::disallowed_methods, reason = "a test is a shell")]
 
 use std::{
     io::{BufRead, BufReader, Write},

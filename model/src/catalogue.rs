@@ -44,8 +44,13 @@ pub trait AnyFamily: Sync {
         options: &Options<'_>,
     ) -> Result<Vec<Pin>, ExploreError>;
 
-    /// What stateright says of one design at one scope.
-    fn second_opinion(&self, design: &Design, scope: &Scope) -> Result<Agreement, Disagreement>;
+    /// The same, and what stateright says of the same design at the same scope.
+    fn second_opinion(
+        &self,
+        design: &Design,
+        scope: &Scope,
+        options: &Options<'_>,
+    ) -> Result<(Vec<Pin>, Agreement), Disagreement>;
 }
 
 impl<F: Family + Sync> AnyFamily for F {
@@ -72,8 +77,15 @@ impl<F: Family + Sync> AnyFamily for F {
         Ok(pins::of(design.name, scope.name, &report))
     }
 
-    fn second_opinion(&self, design: &Design, scope: &Scope) -> Result<Agreement, Disagreement> {
-        second_opinion::compare(&F::study(design, scope), NonZeroUsize::MIN)
+    fn second_opinion(
+        &self,
+        design: &Design,
+        scope: &Scope,
+        options: &Options<'_>,
+    ) -> Result<(Vec<Pin>, Agreement), Disagreement> {
+        let report = check::check(&F::study(design, scope), options, |_| true)?;
+        let agreement = second_opinion::compare(&report, NonZeroUsize::MIN)?;
+        Ok((pins::of(design.name, scope.name, &report), agreement))
     }
 }
 

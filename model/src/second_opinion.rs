@@ -8,8 +8,8 @@ use std::{collections::BTreeSet, net::SocketAddr, num::NonZeroUsize};
 use stateright::{Checker, Model};
 
 use crate::{
-    check::{self, Verdict},
-    explore::{ExploreError, Options},
+    check::{Report, Verdict},
+    explore::ExploreError,
     study::{Judgement, Law, Property, Study},
     words::words,
 };
@@ -172,12 +172,13 @@ pub enum Disagreement {
     Unexplorable(#[from] ExploreError),
 }
 
-/// Checks a finite study with both engines and compares.
-pub fn compare<S: Study>(study: &S, threads: NonZeroUsize) -> Result<Agreement, Disagreement> {
-    let model = SecondOpinion::new(study);
+/// Has stateright check what was checked completely, every property of it, and compares.
+pub fn compare<S: Study>(
+    ours: &Report<S>,
+    threads: NonZeroUsize,
+) -> Result<Agreement, Disagreement> {
+    let model = SecondOpinion::new(ours.exploration.study());
     let asked: BTreeSet<&str> = model.questions.iter().map(|(name, _)| *name).collect();
-    let options = Options { threads, ..Options::default() };
-    let ours = check::check(study, &options, |name| asked.contains(name))?;
     let theirs = model.clone().checker().threads(threads.get()).spawn_bfs().join();
     if ours.exploration.len() != theirs.unique_state_count() {
         return Err(Disagreement::States {
@@ -185,7 +186,9 @@ pub fn compare<S: Study>(study: &S, threads: NonZeroUsize) -> Result<Agreement, 
             theirs: theirs.unique_state_count(),
         });
     }
-    for answer in &ours.answers {
+    let both: Vec<_> =
+        ours.answers.iter().filter(|answer| asked.contains(answer.property)).collect();
+    for answer in &both {
         let always = answer.kind == "always";
         let discovered = theirs.discovery(answer.property).is_some();
         let violated = discovered == always;
@@ -197,7 +200,7 @@ pub fn compare<S: Study>(study: &S, threads: NonZeroUsize) -> Result<Agreement, 
             });
         }
     }
-    Ok(Agreement { states: ours.exploration.len(), properties: ours.answers.len() })
+    Ok(Agreement { states: ours.exploration.len(), properties: both.len() })
 }
 
 /// An address that others could reach.

@@ -1,15 +1,11 @@
 //! The engine on small graphs: what others get wrong, and every answer it can give.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
-mod common;
-mod random;
 
 use std::{
     num::NonZeroUsize,
     sync::atomic::{AtomicUsize, Ordering},
 };
 
-use common::{Graph, property};
+use crate::common::{Graph, property};
 use statusquo_model::{
     check::{self, Fault, Report, Verdict},
     equivalence::{Difference, difference},

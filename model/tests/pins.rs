@@ -1,11 +1,13 @@
-//! Every verdict of every design is the one that is pinned.
+//! Every verdict of every design is the one that is pinned, and stateright counts and judges alike: one search
+//! of ours for both.
 
 use std::collections::BTreeSet;
 
 use statusquo_model::{
-    catalogue::{AnyFamily, FAMILIES},
+    catalogue::{self, AnyFamily, FAMILIES},
     explore::Options,
     pins::{self, Pin},
+    second_opinion::Disagreement,
 };
 
 fn family(name: &str) -> &'static dyn AnyFamily {
@@ -13,12 +15,16 @@ fn family(name: &str) -> &'static dyn AnyFamily {
     found.unwrap_or_else(|| panic!("no study {name}"))
 }
 
-fn is_as(pinned: &str, family: &dyn AnyFamily) {
+/// Every design at every scope that is pinned; both engines judge so many properties at least.
+fn is_as(pinned: &str, family: &dyn AnyFamily, properties: usize) {
     let name = family.name();
     let text = |pins: Vec<Pin>| pins.iter().map(ToString::to_string).collect::<BTreeSet<_>>();
     let verdicts = family.pinned().into_iter().flat_map(|(design, scope)| {
-        let found = family.verdicts(design, scope, &Options::default());
-        found.unwrap_or_else(|error| panic!("{name} {} {}: {error}", design.name, scope.name))
+        let judged = family.second_opinion(design, scope, &Options::default());
+        let (verdicts, agreement) =
+            judged.unwrap_or_else(|error| panic!("{name} {} {}: {error}", design.name, scope.name));
+        assert!(agreement.properties >= properties, "{name} {} {}", design.name, scope.name);
+        verdicts
     });
     let found = text(verdicts.collect());
     let pinned = text(pins::parse(pinned).expect("the study's own pins"));
@@ -31,20 +37,29 @@ fn is_as(pinned: &str, family: &dyn AnyFamily) {
     );
 }
 
-/// By far the largest, so that the others are checked beside it.
-const LARGEST: &str = "chardev";
+macro_rules! matrices {
+    ($($test:ident: $properties:literal;)*) => {
+        $(#[test]
+        fn $test() {
+            let family = family(stringify!($test));
+            is_as(family.pins(), family, $properties);
+        })*
 
-#[test]
-fn the_largest_matrix_is_as_pinned() {
-    let largest = family(LARGEST);
-    is_as(largest.pins(), largest);
+        #[test]
+        fn every_study_is_here() {
+            assert_eq!(catalogue::names(), [$(stringify!($test)),*]);
+        }
+    };
 }
 
-#[test]
-fn every_other_matrix_is_as_pinned() {
-    for family in FAMILIES.into_iter().filter(|family| family.name() != LARGEST) {
-        is_as(family.pins(), family);
-    }
+matrices! {
+    chardev: 7;
+    restart: 6;
+    alias: 1;
+    pci_root: 1;
+    usb: 4;
+    hostdev: 3;
+    freeze: 2;
 }
 
 #[test]
@@ -54,5 +69,11 @@ fn every_other_matrix_is_as_pinned() {
 fn a_wrong_pin_is_told() {
     let family = family("alias");
     let line = "libvirt-9.0\tpair\ta detach that is refused gives a reason\tviolated\t";
-    is_as(&family.pins().replacen(&format!("{line}3"), &format!("{line}4"), 1), family);
+    is_as(&family.pins().replacen(&format!("{line}3"), &format!("{line}4"), 1), family, 1);
+}
+
+#[test]
+fn a_disagreement_says_where() {
+    let error = Disagreement::States { ours: 3, theirs: 4 };
+    assert_eq!(error.to_string(), "ours finds 3 states, stateright finds 4");
 }

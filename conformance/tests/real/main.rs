@@ -1,7 +1,6 @@
 //! The command on the real QEMU: what it accepts, what it finds, what it compares.
 //!
 //! `STATUSQUO_REQUIRE=qemu` makes it an error that QEMU is not installed.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod findings;
 mod known;

@@ -33,7 +33,7 @@ fn a_wrong_model_is_found_out_and_the_walk_is_shortened_and_kept() {
         "--scope",
         "null",
         "--walks",
-        "32",
+        "8",
         "--ends",
         "1",
         "--keep",

@@ -21,7 +21,7 @@ use statusquo_vmm::{
     status::Status,
 };
 
-use crate::support::{Daemon, PATIENCE, has_qemu};
+use super::support::{Daemon, PATIENCE, has_qemu};
 
 /// More than any request has.
 const BOUNDARIES_MAX: u64 = 60;

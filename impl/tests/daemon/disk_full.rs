@@ -10,7 +10,7 @@ use std::{
 use serde_json::json;
 use statusquo_vmm::{hypervisor::Hypervisor, status::Status};
 
-use crate::{
+use super::{
     devices::Bench,
     support::{Daemon, channel, has_qemu},
 };
@@ -91,7 +91,7 @@ fn a_full_disk_refuses_a_change_before_qemu_is_asked_and_costs_no_guest() {
     assert_eq!(bench.daemon.ask(detach)["reply"]["detached"]["alias"], "channel0");
     assert_eq!(look(&mut bench), (false, false));
     fs::remove_file(status(&bench.daemon).join("filler")).unwrap();
-    let deadline = std::time::Instant::now() + crate::support::PATIENCE;
+    let deadline = std::time::Instant::now() + super::support::PATIENCE;
     loop {
         let text = fs::read_to_string(status(&bench.daemon).join("demo.xml")).unwrap();
         if !text.contains("channel0") {

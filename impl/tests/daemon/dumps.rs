@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::json;
 
-use crate::support::{Daemon, Peer, define, play};
+use super::support::{Daemon, Peer, define, play};
 
 #[track_caller]
 fn dump(daemon: &Daemon, name: &str, form: &str) -> String {

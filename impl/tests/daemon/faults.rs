@@ -12,7 +12,7 @@ use std::{
 use serde_json::{Value, json};
 use statusquo_vmm::hypervisor::process::Process;
 
-use crate::support::{
+use super::support::{
     Client, Daemon, PATIENCE, Peer, channel, define, has_qemu, named, play, resident_mb,
 };
 

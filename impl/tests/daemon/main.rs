@@ -2,7 +2,6 @@
 //!
 //! Most monitors are played, so no QEMU is needed; where one is, `STATUSQUO_REQUIRE=qemu` makes it an error that there
 //! is none.
-#![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests in real time")]
 
 mod devices;
 mod disk_full;

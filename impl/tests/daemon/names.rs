@@ -18,7 +18,7 @@ use statusquo_vmm::hypervisor::{
     qmp::{Client as Monitor, Limits},
 };
 
-use crate::support::{Daemon, PATIENCE, has_qemu};
+use super::support::{Daemon, PATIENCE, has_qemu};
 
 /// What the running domain has, beside a machine of this type.
 const DEVICES: &str = "<serial type='pty'/><console type='pty'/>\

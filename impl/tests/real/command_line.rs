@@ -10,7 +10,7 @@ use statusquo_vmm::{
 };
 use tempfile::TempDir;
 
-use crate::machine::{PATIENCE, Real, qemu};
+use super::machine::{PATIENCE, Real, qemu};
 
 fn start(binary: PathBuf, domain: &Domain, dir: TempDir) -> Real {
     let arguments = command_line::arguments(domain).unwrap();

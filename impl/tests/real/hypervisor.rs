@@ -17,7 +17,7 @@ use statusquo_vmm::hypervisor::{
     qmp::{Client, Limits},
 };
 
-use crate::machine::{PATIENCE, Real, qemu};
+use super::machine::{PATIENCE, Real, qemu};
 
 fn launch(dir: &Path, binary: PathBuf, machine: MachineType, cold: &[Command]) -> Launch {
     let machine = match machine {

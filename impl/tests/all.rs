@@ -1,0 +1,29 @@
+//! Every test of this package in one binary: most of them wait for processes, and wait at the same time.
+//!
+//! `cargo test -p statusquo-vmm --test all qmp::` runs one file's.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![expect(clippy::disallowed_methods, reason = "a test is a shell, in real time")]
+
+mod chardev;
+mod corpus;
+#[cfg(feature = "daemon")]
+#[path = "daemon/main.rs"]
+mod daemon;
+mod fuzzed;
+mod qmp;
+#[path = "real/main.rs"]
+mod real;
+
+/// A file that no line above names would not be run, and nobody would miss it.
+#[test]
+fn every_file_is_a_part() {
+    let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    for entry in dir.read_dir().unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        if path.extension().is_some_and(|it| it == "rs") && name != "all" {
+            let line = format!("\nmod {name};\n");
+            assert!(include_str!("all.rs").contains(&line), "{} is not run", path.display());
+        }
+    }
+}
