@@ -84,7 +84,7 @@ impl Machine {
         let Program { binary, variant } = program;
         let mut command = Process::command(binary);
         command.args("-accel tcg -display none -nodefaults -m 16 -S".split(' '));
-        command.args(["-machine", variant.machine()]);
+        command.args(["-machine", variant.board().name()]);
         command.arg("-bios").arg(dir.join("firmware"));
         command.args(["-qtest-log", "/dev/null"]);
         command.arg("-qtest").arg(format!("unix:{}", qtest_path.display()));

@@ -10,12 +10,14 @@
 //! configured by RTAS calls and whose rings are big-endian, while the driver here speaks to I/O ports; an
 //! isa-serial, of which the study has no model: a 16550 has no ports, no control queue and no open or closed.
 
+mod board;
 mod chardev;
 mod clock;
 mod elements;
 mod files;
 mod lines;
 mod machine;
+mod pci;
 mod process;
 mod qmp;
 mod qtest;

@@ -1,16 +1,11 @@
 //! A legacy virtio PCI device, and the guest's side of its split rings (virtio 0.9.5).
 
-use super::qtest::QTest;
+use super::{pci, qtest::QTest};
 use crate::replay::Fault;
 
-/// Configuration mechanism #1.
-const PCI_ADDRESS: u16 = 0xCF8;
-const PCI_DATA: u16 = 0xCFC;
 /// Where the device's registers are put.
 const IO: u16 = 0xC000;
 
-/// Slot 4, function 0 on bus 0.
-pub(super) const SLOT: u32 = 4;
 /// Vendor 1af4, device 1003.
 const VIRTIO_CONSOLE: u32 = 0x1003_1AF4;
 
@@ -27,18 +22,13 @@ pub(super) const ACPI_EJECT: u16 = 0xAE08;
 
 /// Maps the registers: nothing runs that would have done it.
 pub(super) fn map(qtest: &mut QTest) -> Result<(), Fault> {
-    let select = |register: u32, qtest: &mut QTest| {
-        qtest.out32(PCI_ADDRESS, 0x8000_0000 | SLOT << 11 | register)
-    };
-    select(0, qtest)?;
-    let id = qtest.in32(PCI_DATA)?;
+    let id = pci::read32(qtest, pci::ID)?;
     if id != VIRTIO_CONSOLE {
-        return Err(Fault::Garbage(format!("PCI slot {SLOT} has {id:#010x}, no virtio-serial")));
+        let slot = pci::SLOT;
+        return Err(Fault::Garbage(format!("PCI slot {slot} has {id:#010x}, no virtio-serial")));
     }
-    select(0x10, qtest)?;
-    qtest.out32(PCI_DATA, u32::from(IO) | 1)?;
-    select(4, qtest)?;
-    qtest.out16(PCI_DATA, 5) // I/O, bus master
+    pci::write32(qtest, pci::IO_BAR, u32::from(IO) | 1)?;
+    pci::write16(qtest, pci::COMMAND, 5) // I/O, bus master
 }
 
 pub(super) fn set_status(qtest: &mut QTest, status: u8) -> Result<(), Fault> {
@@ -58,12 +48,6 @@ pub(super) fn set_page(qtest: &mut QTest, queue: u16, page: u32) -> Result<(), F
 
 pub(super) fn write_config(qtest: &mut QTest, at: u16, value: u32) -> Result<(), Fault> {
     qtest.out32(CONFIG + at, value)
-}
-
-/// The PCI command register.
-pub(super) fn set_command(qtest: &mut QTest, value: u16) -> Result<(), Fault> {
-    qtest.out32(PCI_ADDRESS, 0x8000_0000 | SLOT << 11 | 4)?;
-    qtest.out16(PCI_DATA, value)
 }
 
 /// Entries of a queue, as QEMU's device has them.
