@@ -62,6 +62,17 @@ impl Variant {
         *self == Variant::default()
     }
 
+    /// The usual one with this machine.
+    #[cfg(test)]
+    pub(super) fn of(machine: Board) -> Self {
+        Variant { machine, ..Variant::default() }
+    }
+
+    /// The QEMU that has its machine.
+    pub fn binary(&self) -> &'static str {
+        self.machine.binary()
+    }
+
     /// As it is said after QEMU's version; nothing for the usual one.
     pub(super) fn words(&self) -> String {
         let mut words = String::new();

@@ -1,4 +1,6 @@
 //! A legacy virtio PCI device, and the guest's side of its split rings (virtio 0.9.5).
+//!
+//! The registers are a PCI device's, little-endian; the rings are of the guest's own order.
 
 use super::{pci, qtest::QTest};
 use crate::replay::Fault;
@@ -102,14 +104,15 @@ impl Queue {
         device_writes: bool,
     ) -> Result<(), Fault> {
         let descriptor = self.offered % self.num;
+        let order = qtest.order;
         let mut bytes = [0; 16];
-        bytes[..8].copy_from_slice(&address.to_le_bytes());
-        bytes[8..12].copy_from_slice(&len.to_le_bytes());
-        bytes[12..14].copy_from_slice(&(if device_writes { WRITE } else { 0 }).to_le_bytes());
+        bytes[..8].copy_from_slice(&order.put64(address));
+        bytes[8..12].copy_from_slice(&order.put32(len));
+        bytes[12..14].copy_from_slice(&order.put16(if device_writes { WRITE } else { 0 }));
         qtest.write(self.base + 16 * u64::from(descriptor), &bytes)?;
-        qtest.write(self.avail() + 4 + 2 * u64::from(descriptor), &descriptor.to_le_bytes())?;
+        qtest.write(self.avail() + 4 + 2 * u64::from(descriptor), &order.put16(descriptor))?;
         self.offered = self.offered.wrapping_add(1);
-        qtest.write(self.avail() + 2, &self.offered.to_le_bytes())
+        qtest.write(self.avail() + 2, &order.put16(self.offered))
     }
 
     pub(super) fn notify(&self, qtest: &mut QTest) -> Result<(), Fault> {
@@ -118,7 +121,8 @@ impl Queue {
 
     /// The next buffer that came back: its descriptor, and how much is in it.
     pub(super) fn take_used(&mut self, qtest: &mut QTest) -> Result<Option<(u16, u32)>, Fault> {
-        let index = u16::from_le_bytes(qtest.read(self.base + USED + 2)?);
+        let order = qtest.order;
+        let index = order.get16(qtest.read(self.base + USED + 2)?);
         if index == self.used {
             return Ok(None);
         }
@@ -131,11 +135,9 @@ impl Queue {
         let at = self.base + USED + 4 + 8 * u64::from(self.used % self.num);
         let [a, b, c, d, len @ ..] = qtest.read::<8>(at)?;
         self.used = self.used.wrapping_add(1);
-        let descriptor = u32::from_le_bytes([a, b, c, d]);
+        let descriptor = order.get32([a, b, c, d]);
         match u16::try_from(descriptor) {
-            Ok(descriptor) if descriptor < self.num => {
-                Ok(Some((descriptor, u32::from_le_bytes(len))))
-            }
+            Ok(descriptor) if descriptor < self.num => Ok(Some((descriptor, order.get32(len)))),
             _ => Err(Fault::Garbage(format!("queue {}: descriptor {descriptor}", self.index))),
         }
     }
@@ -144,12 +146,12 @@ impl Queue {
     /// that looks at the index again before it takes a buffer.
     pub(super) fn withdraw(&mut self, qtest: &mut QTest) -> Result<(), Fault> {
         self.offered = self.used;
-        qtest.write(self.avail() + 2, &self.offered.to_le_bytes())
+        qtest.write(self.avail() + 2, &qtest.order.put16(self.offered))
     }
 
     /// Forgets what is under way: the device has dropped it.
     pub(super) fn forget(&mut self, qtest: &mut QTest) -> Result<(), Fault> {
-        self.used = u16::from_le_bytes(qtest.read(self.base + USED + 2)?);
+        self.used = qtest.order.get16(qtest.read(self.base + USED + 2)?);
         Ok(())
     }
 
