@@ -1,4 +1,5 @@
 //! Suites on systems: what agrees, what must not, and what happens to a system that misbehaves.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 

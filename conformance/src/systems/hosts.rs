@@ -18,7 +18,10 @@ use std::{
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     fs::OFlags,
-    net::sockopt::set_socket_linger,
+    net::{
+        AddressFamily,
+        sockopt::{set_socket_linger, socket_domain},
+    },
     termios::{QueueSelector, tcflush},
 };
 
@@ -110,8 +113,13 @@ impl Host {
             tcflush(&*terminal, QueueSelector::IFlush)?;
         }
         // Stop listening before hanging up, or the chardev calls again at once.
-        if let Host::Socket { listener, .. } = self {
+        if let Host::Socket { stream, listener } = self {
             *listener = None;
+            // Hung up is hung up, even where another thread is just starting a process that still holds a copy.
+            // On TCP this would be the orderly end that `connect_to` speaks of.
+            if socket_domain(&*stream)? == AddressFamily::UNIX {
+                drop(stream.shutdown(Shutdown::Both));
+            }
         }
         *self = Host::Gone;
         Ok(())
