@@ -1,14 +1,14 @@
 //! Real QEMU as a system: TCG, no guest, control over private sockets.
 //!
 //! [`machine`] starts one and speaks QMP and qtest with it; [`serial`] plays the guest's driver over
-//! [`virtio`]; [`clock`] makes its time stand still; [`chardev`] turns actions into all that and what
-//! happens into outcomes.
+//! [`virtio`]; [`spice`] is the client for which an agent is there; [`clock`] makes its time stand still;
+//! [`chardev`] turns actions into all that and what happens into outcomes.
 //!
 //! [`Variant`] says what else it can be: q35, a virtconsole, TCP, a named pipe.
 //!
-//! Not drivable here: a SPICE agent's channel, which needs a SPICE server and client; pSeries, whose PCI bus is
-//! configured by RTAS calls and whose rings are big-endian, while the driver here speaks to I/O ports; an
-//! isa-serial, of which the study has no model: a 16550 has no ports, no control queue and no open or closed.
+//! Not drivable here: pSeries, whose PCI bus is configured by RTAS calls and whose rings are big-endian, while the
+//! driver here speaks to I/O ports; an isa-serial, of which the study has no model: a 16550 has no ports, no
+//! control queue and no open or closed.
 
 mod chardev;
 mod clock;
@@ -20,6 +20,7 @@ mod process;
 mod qmp;
 mod qtest;
 mod serial;
+mod spice;
 mod variant;
 mod virtio;
 mod walks;
