@@ -49,7 +49,11 @@ const PROGRAMS: [(&str, &str, &str); 8] = [
     ("faketime", "qemu: its time is made to stand still", "faketime"),
     ("prlimit", "qemu: what a walk makes it allocate stays within bounds", "util-linux"),
     ("setpriv", "qemu and libvirt: nothing that was started stays behind", "util-linux"),
-    ("qemu-system-ppc64", "the pSeries guests of libvirt", "qemu-system-ppc"),
+    (
+        "qemu-system-ppc64",
+        "qemu with --machine pseries, and the pSeries guests of libvirt",
+        "qemu-system-ppc",
+    ),
     ("virsh", "libvirt", "libvirt-clients libvirt-daemon-driver-qemu"),
     ("/usr/sbin/libvirtd", "libvirt: the hosts that guests migrate between", "libvirt-daemon"),
     ("python3", "the example adapter in Python", "python3"),

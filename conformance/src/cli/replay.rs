@@ -39,7 +39,7 @@ use crate::{
         exec::{ExecFactory, Names},
         libvirt::Programs,
         model::ModelFactory,
-        qemu::{DEFAULT_BINARY, Qemu, Variant},
+        qemu::{Qemu, Variant},
     },
     trace::{Reader, Suite, read_suite},
 };
@@ -57,9 +57,10 @@ pub(super) struct Replay {
     /// What to replay on [default: vmm; exec where an adapter is named]
     #[arg(long, value_enum)]
     system: Option<System>,
-    /// For `--system qemu`: the binary
-    #[arg(long, value_name = "PATH", default_value = DEFAULT_BINARY)]
-    qemu: PathBuf,
+    /// For `--system qemu` and `--system vmmd`: the binary
+    /// [default: qemu-system-x86_64; with `--machine pseries` qemu-system-ppc64]
+    #[arg(long, value_name = "PATH")]
+    qemu: Option<PathBuf>,
     #[command(flatten)]
     variant: Variant,
     /// For `--system model`: the design that answers [default: the suite's own]
@@ -144,7 +145,7 @@ impl Replay {
             if self.what != "restart" || self.scope.is_some() || self.design.is_some() {
                 bail!("--kills goes with `restart`, all of it: without --scope and --design");
             }
-            let vmmd = self.daemonly.find(&self.qemu)?;
+            let vmmd = self.daemonly.find(self.qemu())?;
             return self.daemonly.soak(&vmmd, common, self.junit.as_ref());
         }
         if catalogue::names().contains(&self.what.as_str()) {
@@ -225,7 +226,7 @@ impl Visitor for StudyVisitor<'_> {
         };
         let (mut done, mut skipped) = (Vec::new(), Vec::new());
         if asked.system() == System::Vmmd {
-            let vmmd = asked.daemonly.find(&asked.qemu)?;
+            let vmmd = asked.daemonly.find(asked.qemu())?;
             // A daemon that is killed and comes back takes longer than a function call.
             let deadline = asked.deadline.max(Duration::from_secs(60));
             let options = Options { jobs: common.threads().get(), deadline, ..Options::default() };
@@ -526,6 +527,11 @@ pub(super) fn replay_on<S: Study>(
 }
 
 impl Replay {
+    /// The binary.
+    fn qemu(&self) -> &Path {
+        self.qemu.as_deref().unwrap_or_else(|| self.variant.binary().as_ref())
+    }
+
     fn factory<F: Replayable>(
         &self,
         design: &'static Design,
@@ -539,7 +545,7 @@ impl Replay {
             System::Libvirt => F::libvirt(&study, Programs::default())
                 .map_err(|why| Missing(format!("libvirt cannot be had: {why}")))?,
             System::Qemu => {
-                let factory = F::qemu(&study, &Qemu::find_as(&self.qemu, self.variant)?)
+                let factory = F::qemu(&study, &Qemu::find_as(self.qemu(), self.variant)?)
                     .with_context(|| format!("the study {} is not about QEMU alone", F::NAME))?;
                 // One that cannot begin here, cannot for any trace.
                 factory.start().map_err(|why| Missing(format!("scope {}: {why}", scope.name)))?;

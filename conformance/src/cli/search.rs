@@ -37,7 +37,7 @@ pub(super) struct Search {
     /// Walk on QEMU beyond the study, where no model has an answer: all that is asked of it is that it lives
     #[arg(long, conflicts_with_all = ["design", "scope"])]
     wild: bool,
-    /// For a study of QEMU: the binary
+    /// For a study of QEMU: the binary, of x86: walks are walked on a pc
     #[arg(long, value_name = "PATH", default_value = DEFAULT_BINARY)]
     qemu: PathBuf,
     /// What the walks follow from

@@ -42,6 +42,54 @@ fn q35_does_as_pc_does() {
     agrees("server", &["--machine", "q35"], None);
 }
 
+/// pSeries is of another QEMU, which belongs to what is required with the usual one.
+fn power_is_here() -> bool {
+    let is_here = Command::new("qemu-system-ppc64").arg("--version").output().is_ok();
+    if qemu_is_here() && !is_here {
+        let required = statusquo::systems::real::required().unwrap();
+        assert!(!required.contains(&Real::Qemu), "qemu-system-ppc64 is not here");
+        eprintln!("skipped: qemu-system-ppc64 is not here");
+    }
+    is_here
+}
+
+#[test]
+fn pseries_does_as_pc_does() {
+    if power_is_here() {
+        agrees("server", &["--machine", "pseries"], None);
+    }
+}
+
+#[test]
+fn a_wrong_design_is_found_out_on_pseries_as_well() {
+    if !qemu_is_here() || !power_is_here() {
+        return;
+    }
+    let wrong = ["--system", "qemu", "--machine", "pseries", "--scope", "null", "--max-steps", "9"];
+    let ran = statusquo(&[&["replay", "chardev", "--design", "as-labelled"], &wrong[..]].concat());
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    let diverges = "the same in 1 steps (1 runs):\n    1  query{port: 0}\n       \
+        expected: reply{chardev: {connected: false, frontend_open: true}}\n       \
+        observed: reply{chardev: {connected: true, frontend_open: false}}\n";
+    assert!(ran.out.contains(diverges), "{ran:?}");
+}
+
+#[test]
+fn a_binary_of_another_target_is_named() {
+    if !qemu_is_here() || !power_is_here() {
+        return;
+    }
+    for (machine, given, has) in [
+        ("pseries", "qemu-system-x86_64", "qemu-system-ppc64"),
+        ("q35", "qemu-system-ppc64", "qemu-system-x86_64"),
+    ] {
+        let ran = replayed("null", "1", &["--machine", machine, "--qemu", given]);
+        assert_eq!(ran.code, Some(3), "{ran:?}");
+        let says = format!("{given} has no machine {machine}; {has} has it");
+        assert!(ran.err.contains(&says), "{ran:?}");
+    }
+}
+
 #[test]
 fn a_socket_on_tcp_does_as_one_on_unix_does() {
     agrees("server", &["--chardev", "inet"], Some("how many bytes a TCP connection takes"));

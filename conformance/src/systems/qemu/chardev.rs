@@ -157,7 +157,7 @@ impl Replayed {
         let capacity = capacity().map_err(environment)?;
         let root = workdir::root().map_err(environment)?;
         let dir = TempDir::new_in(root.path()).map_err(environment)?;
-        machine::write_files(dir.path()).map_err(environment)?;
+        machine::write_files(dir.path(), qemu.variant().board()).map_err(environment)?;
         let clock = Clock::new(dir.path()).map_err(environment)?;
         let mut ends = Vec::new();
         for (at, &kind) in kinds.iter().enumerate() {

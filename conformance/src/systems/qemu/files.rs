@@ -7,6 +7,23 @@ pub(in crate::systems) fn parked_firmware() -> Vec<u8> {
     rom
 }
 
+/// 64 KiB for pSeries, where a vCPU begins at 0x100 and takes every interrupt at a multiple of 32 above it: from
+/// wherever it comes, it puts the next timer interrupt off and cedes its processor (the hypercall `H_CEDE`). One that
+/// ran in a loop would take a processor of ours from everybody else.
+pub(super) fn parked_power_firmware() -> Vec<u8> {
+    const BLOCK: [u32; 8] = [
+        0x3C80_7FFF, // lis r4,0x7fff
+        0x7C96_03A6, // mtdec r4
+        0x3860_00E0, // li r3,H_CEDE
+        0x4400_0022, // sc 1
+        0x4BFF_FFF0, // b .-16
+        0x6000_0000, // nop
+        0x6000_0000,
+        0x6000_0000,
+    ];
+    BLOCK.map(u32::to_be_bytes).as_flattened().repeat((1 << 16) / 32)
+}
+
 const CLUSTER: usize = 1 << 16;
 
 /// An empty qcow2 image, for `savevm` to keep its snapshots in (`docs/interop/qcow2.txt`, version 2).

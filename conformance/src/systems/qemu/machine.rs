@@ -13,6 +13,7 @@ use statusquo_model::studies::chardev::state::Kind;
 
 use super::{
     Program,
+    board::Board,
     clock::{self, Clock},
     files,
     lines::DEADLINE,
@@ -62,8 +63,8 @@ pub(super) fn device(at: usize) -> String {
 }
 
 /// What all machines of one trace share: written once into its directory.
-pub(super) fn write_files(dir: &Path) -> io::Result<()> {
-    std::fs::write(dir.join("firmware"), files::parked_firmware())?;
+pub(super) fn write_files(dir: &Path, board: Board) -> io::Result<()> {
+    std::fs::write(dir.join("firmware"), board.firmware())?;
     std::fs::write(dir.join("image"), files::empty_image())
 }
 
@@ -85,9 +86,10 @@ impl Machine {
         let (qtest, qtest_path) = listen("qtest").map_err(environment)?;
         let (qmp, qmp_path) = listen("qmp").map_err(environment)?;
         let Program { binary, variant } = program;
+        let board = variant.board();
         let mut command = Process::command(binary);
-        command.args("-accel tcg -display none -nodefaults -m 16 -S".split(' '));
-        command.args(["-machine", variant.machine()]);
+        command.args("-accel tcg -display none -nodefaults -S".split(' '));
+        command.args(["-machine", board.option(), "-m", &board.memory().to_string()]);
         command.arg("-bios").arg(dir.join("firmware"));
         command.args(["-qtest-log", "/dev/null"]);
         command.arg("-qtest").arg(format!("unix:{}", qtest_path.display()));
@@ -130,7 +132,7 @@ impl Machine {
         let mut process = Process::spawn(command, dir.join(format!("{name}.errors")))
             .map_err(|error| Fault::Environment(format!("start {}: {error}", binary.display())))?;
         let called = |process: &mut Process| {
-            let qtest = QTest::new(accept(&qtest, process, "qtest")?);
+            let qtest = QTest::new(accept(&qtest, process, "qtest")?, board);
             let qmp = Qmp::new(accept(&qmp, process, "QMP")?)?;
             Ok((qtest, qmp, spice.as_deref().map(Client::link).transpose()?))
         };

@@ -4,18 +4,24 @@
 //! [`virtio`]; [`spice`] is the client for which an agent is there; [`clock`] makes its time stand still;
 //! [`chardev`] turns actions into all that and what happens into outcomes.
 //!
-//! [`Variant`] says what else it can be: q35, a virtconsole, TCP, a named pipe.
+//! [`Variant`] says what else it can be: another [`board`], a virtconsole, TCP, a named pipe. How a board's
+//! registers and configuration space are reached, and in which order its guest keeps numbers, is known to [`qtest`],
+//! [`pci`] and [`order`], and nobody else.
 //!
-//! Not drivable here: pSeries, whose PCI bus is configured by RTAS calls and whose rings are big-endian, while the
-//! driver here speaks to I/O ports; an isa-serial, of which the study has no model: a 16550 has no ports, no
-//! control queue and no open or closed.
+//! Not drivable here: an isa-serial, of which the study has no model: a 16550 has no ports, no control queue and no
+//! open or closed.
 
+mod board;
 mod chardev;
 mod clock;
+#[cfg(test)]
+mod confused;
 mod elements;
 mod files;
 mod lines;
 mod machine;
+mod order;
+mod pci;
 mod process;
 mod qmp;
 mod qtest;
@@ -50,6 +56,9 @@ use crate::{
 /// The binary where none is named.
 pub const DEFAULT_BINARY: &str = "qemu-system-x86_64";
 
+/// What a QEMU of another target says of a machine.
+const NO_SUCH_MACHINE: &str = "unsupported machine type";
+
 macro_rules! kept {
     ($file:literal) => {
         ($file, include_str!(concat!("../../../corpus/walks/", $file)))
@@ -83,9 +92,10 @@ struct Program {
 
 /// Why there is none.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("system qemu: {why}; on Debian: apt-get install qemu-system-x86 faketime")]
+#[error("system qemu: {why}; on Debian: apt-get install {package} faketime")]
 pub struct Missing {
     why: String,
+    package: &'static str,
 }
 
 impl Qemu {
@@ -96,7 +106,8 @@ impl Qemu {
 
     /// The same with another machine, front-end or transport.
     pub fn find_as(binary: &Path, variant: Variant) -> Result<Self, Missing> {
-        Self::try_out(binary, variant).map_err(|why| Missing { why })
+        let package = variant.board().package();
+        Self::try_out(binary, variant).map_err(|why| Missing { why, package })
     }
 
     fn try_out(binary: &Path, variant: Variant) -> Result<Self, String> {
@@ -113,8 +124,15 @@ impl Qemu {
             );
         }
         let program = Program { binary, variant };
-        let version =
-            try_out(&program).map_err(|fault| format!("{}: {fault}", program.binary.display()))?;
+        let version = try_out(&program).map_err(|fault| {
+            let (binary, board) = (program.binary.display(), variant.board());
+            let fault = fault.to_string();
+            if fault.contains(NO_SUCH_MACHINE) {
+                format!("{binary} has no machine {}; {} has it", board.name(), board.binary())
+            } else {
+                format!("{binary}: {fault}")
+            }
+        })?;
         Ok(Qemu { program, version: version.into() })
     }
 
@@ -154,7 +172,7 @@ fn try_out(program: &Program) -> Result<String, Fault> {
     };
     let root = workdir::root().map_err(files)?;
     let dir = TempDir::new_in(root.path()).map_err(files)?;
-    machine::write_files(dir.path()).map_err(files)?;
+    machine::write_files(dir.path(), program.variant.board()).map_err(files)?;
     let clock = Clock::new(dir.path()).map_err(files)?;
     let null = Chardev { kind: Kind::Null, path: PathBuf::new(), plugged: true };
     let mut machine = Machine::start(program, dir.path(), "vm", &clock, &[null], 64, None)?;

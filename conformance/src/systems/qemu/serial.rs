@@ -237,8 +237,9 @@ impl Driver {
                 if len < 8 {
                     return Err(Fault::Garbage(format!("a control message of {len} bytes")));
                 }
-                let id = u32::from_le_bytes([p0, p1, p2, p3]);
-                let (event, value) = (u16::from_le_bytes([e0, e1]), u16::from_le_bytes([v0, v1]));
+                let order = qtest.order;
+                let id = order.get32([p0, p1, p2, p3]);
+                let (event, value) = (order.get16([e0, e1]), order.get16([v0, v1]));
                 // A port beyond the study's is there for the driver's own purposes.
                 let port = (id as usize).checked_sub(1).and_then(|at| running.ports.get_mut(at));
                 let Some(port) = port else { continue };
@@ -267,10 +268,11 @@ impl Driver {
 impl Running {
     fn say(&mut self, qtest: &mut QTest, port: u32, event: u16, value: u16) -> Result<(), Fault> {
         let address = CONTROL + CONTROL_BYTES * (128 + u64::from(self.control_out.next()));
+        let order = qtest.order;
         let mut message = [0; 8];
-        message[..4].copy_from_slice(&port.to_le_bytes());
-        message[4..6].copy_from_slice(&event.to_le_bytes());
-        message[6..].copy_from_slice(&value.to_le_bytes());
+        message[..4].copy_from_slice(&order.put32(port));
+        message[4..6].copy_from_slice(&order.put16(event));
+        message[6..].copy_from_slice(&order.put16(value));
         qtest.write(address, &message)?;
         self.control_out.offer(qtest, address, 8, false)?;
         self.control_out.notify(qtest)?;

@@ -7,6 +7,8 @@ use statusquo_model::studies::chardev::{
     state::{Kind, State},
 };
 
+use super::board::Board;
+
 /// What is built around a study's ports.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Args)]
 #[command(next_help_heading = "Variants of --system qemu")]
@@ -20,16 +22,6 @@ pub struct Variant {
     /// What the study's backends are
     #[arg(long, value_enum, default_value_t)]
     chardev: Transport,
-}
-
-/// A machine type whose PCI bus is configured through I/O ports.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-enum Board {
-    /// i440FX
-    #[default]
-    Pc,
-    /// virtio-serial-pci is an endpoint of the PCI Express root complex
-    Q35,
 }
 
 /// The device of a port.
@@ -70,11 +62,22 @@ impl Variant {
         *self == Variant::default()
     }
 
+    /// The usual one with this machine.
+    #[cfg(test)]
+    pub(super) fn of(machine: Board) -> Self {
+        Variant { machine, ..Variant::default() }
+    }
+
+    /// The QEMU that has its machine.
+    pub fn binary(&self) -> &'static str {
+        self.machine.binary()
+    }
+
     /// As it is said after QEMU's version; nothing for the usual one.
     pub(super) fn words(&self) -> String {
         let mut words = String::new();
-        if self.machine != Board::Pc {
-            words.push_str(" q35");
+        if self.machine != Board::default() {
+            words.push_str(&format!(" {}", self.machine.name()));
         }
         if self.front_end != FrontEnd::Virtserialport {
             words.push_str(" virtconsole");
@@ -87,11 +90,8 @@ impl Variant {
         words
     }
 
-    pub(super) fn machine(&self) -> &'static str {
-        match self.machine {
-            Board::Pc => "pc",
-            Board::Q35 => "q35",
-        }
+    pub(super) fn board(&self) -> Board {
+        self.machine
     }
 
     pub(super) fn driver(&self) -> &'static str {

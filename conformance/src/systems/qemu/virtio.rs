@@ -1,16 +1,13 @@
 //! A legacy virtio PCI device, and the guest's side of its split rings (virtio 0.9.5).
+//!
+//! The registers are a PCI device's, little-endian; the rings are of the guest's own order.
 
-use super::qtest::QTest;
+use super::{pci, qtest::QTest};
 use crate::replay::Fault;
 
-/// Configuration mechanism #1.
-const PCI_ADDRESS: u16 = 0xCF8;
-const PCI_DATA: u16 = 0xCFC;
 /// Where the device's registers are put.
 const IO: u16 = 0xC000;
 
-/// Slot 4, function 0 on bus 0.
-pub(super) const SLOT: u32 = 4;
 /// Vendor 1af4, device 1003.
 const VIRTIO_CONSOLE: u32 = 0x1003_1AF4;
 
@@ -27,18 +24,13 @@ pub(super) const ACPI_EJECT: u16 = 0xAE08;
 
 /// Maps the registers: nothing runs that would have done it.
 pub(super) fn map(qtest: &mut QTest) -> Result<(), Fault> {
-    let select = |register: u32, qtest: &mut QTest| {
-        qtest.out32(PCI_ADDRESS, 0x8000_0000 | SLOT << 11 | register)
-    };
-    select(0, qtest)?;
-    let id = qtest.in32(PCI_DATA)?;
+    let id = pci::read32(qtest, pci::ID)?;
     if id != VIRTIO_CONSOLE {
-        return Err(Fault::Garbage(format!("PCI slot {SLOT} has {id:#010x}, no virtio-serial")));
+        let slot = pci::SLOT;
+        return Err(Fault::Garbage(format!("PCI slot {slot} has {id:#010x}, no virtio-serial")));
     }
-    select(0x10, qtest)?;
-    qtest.out32(PCI_DATA, u32::from(IO) | 1)?;
-    select(4, qtest)?;
-    qtest.out16(PCI_DATA, 5) // I/O, bus master
+    pci::write32(qtest, pci::IO_BAR, u32::from(IO) | 1)?;
+    pci::write16(qtest, pci::COMMAND, 5) // I/O, bus master
 }
 
 pub(super) fn set_status(qtest: &mut QTest, status: u8) -> Result<(), Fault> {
@@ -58,12 +50,6 @@ pub(super) fn set_page(qtest: &mut QTest, queue: u16, page: u32) -> Result<(), F
 
 pub(super) fn write_config(qtest: &mut QTest, at: u16, value: u32) -> Result<(), Fault> {
     qtest.out32(CONFIG + at, value)
-}
-
-/// The PCI command register.
-pub(super) fn set_command(qtest: &mut QTest, value: u16) -> Result<(), Fault> {
-    qtest.out32(PCI_ADDRESS, 0x8000_0000 | SLOT << 11 | 4)?;
-    qtest.out16(PCI_DATA, value)
 }
 
 /// Entries of a queue, as QEMU's device has them.
@@ -118,14 +104,15 @@ impl Queue {
         device_writes: bool,
     ) -> Result<(), Fault> {
         let descriptor = self.offered % self.num;
+        let order = qtest.order;
         let mut bytes = [0; 16];
-        bytes[..8].copy_from_slice(&address.to_le_bytes());
-        bytes[8..12].copy_from_slice(&len.to_le_bytes());
-        bytes[12..14].copy_from_slice(&(if device_writes { WRITE } else { 0 }).to_le_bytes());
+        bytes[..8].copy_from_slice(&order.put64(address));
+        bytes[8..12].copy_from_slice(&order.put32(len));
+        bytes[12..14].copy_from_slice(&order.put16(if device_writes { WRITE } else { 0 }));
         qtest.write(self.base + 16 * u64::from(descriptor), &bytes)?;
-        qtest.write(self.avail() + 4 + 2 * u64::from(descriptor), &descriptor.to_le_bytes())?;
+        qtest.write(self.avail() + 4 + 2 * u64::from(descriptor), &order.put16(descriptor))?;
         self.offered = self.offered.wrapping_add(1);
-        qtest.write(self.avail() + 2, &self.offered.to_le_bytes())
+        qtest.write(self.avail() + 2, &order.put16(self.offered))
     }
 
     pub(super) fn notify(&self, qtest: &mut QTest) -> Result<(), Fault> {
@@ -134,7 +121,8 @@ impl Queue {
 
     /// The next buffer that came back: its descriptor, and how much is in it.
     pub(super) fn take_used(&mut self, qtest: &mut QTest) -> Result<Option<(u16, u32)>, Fault> {
-        let index = u16::from_le_bytes(qtest.read(self.base + USED + 2)?);
+        let order = qtest.order;
+        let index = order.get16(qtest.read(self.base + USED + 2)?);
         if index == self.used {
             return Ok(None);
         }
@@ -147,11 +135,9 @@ impl Queue {
         let at = self.base + USED + 4 + 8 * u64::from(self.used % self.num);
         let [a, b, c, d, len @ ..] = qtest.read::<8>(at)?;
         self.used = self.used.wrapping_add(1);
-        let descriptor = u32::from_le_bytes([a, b, c, d]);
+        let descriptor = order.get32([a, b, c, d]);
         match u16::try_from(descriptor) {
-            Ok(descriptor) if descriptor < self.num => {
-                Ok(Some((descriptor, u32::from_le_bytes(len))))
-            }
+            Ok(descriptor) if descriptor < self.num => Ok(Some((descriptor, order.get32(len)))),
             _ => Err(Fault::Garbage(format!("queue {}: descriptor {descriptor}", self.index))),
         }
     }
@@ -160,12 +146,12 @@ impl Queue {
     /// that looks at the index again before it takes a buffer.
     pub(super) fn withdraw(&mut self, qtest: &mut QTest) -> Result<(), Fault> {
         self.offered = self.used;
-        qtest.write(self.avail() + 2, &self.offered.to_le_bytes())
+        qtest.write(self.avail() + 2, &qtest.order.put16(self.offered))
     }
 
     /// Forgets what is under way: the device has dropped it.
     pub(super) fn forget(&mut self, qtest: &mut QTest) -> Result<(), Fault> {
-        self.used = u16::from_le_bytes(qtest.read(self.base + USED + 2)?);
+        self.used = qtest.order.get16(qtest.read(self.base + USED + 2)?);
         Ok(())
     }
 

@@ -17,6 +17,7 @@ use super::{
     Qemu,
     chardev::Replayed,
     machine::{chardev, device},
+    pci,
     serial::{self, CONTROL},
     virtio,
     wild::{self, Another, Backend, Button, Flaw, Move, Sink},
@@ -190,7 +191,7 @@ impl Walker {
             Move::UnplugAnother => self.unplug(ANOTHER),
             Move::UnplugController => self.unplug(CONTROLLER),
             Move::Eject { all } => {
-                let slots = if all { u32::MAX } else { 1 << virtio::SLOT };
+                let slots = if all { u32::MAX } else { 1 << pci::SLOT };
                 qtest.out32(virtio::ACPI_EJECT, slots)?;
                 Ok("done".to_owned())
             }
@@ -264,7 +265,7 @@ impl Walker {
                 Ok("done".to_owned())
             }
             Move::PciCommand(value) => {
-                virtio::set_command(qtest, value)?;
+                pci::write16(qtest, pci::COMMAND, value)?;
                 Ok("done".to_owned())
             }
             Move::Flood { port } => {
