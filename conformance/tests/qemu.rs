@@ -152,6 +152,25 @@ fn a_pty_does_not_notice_that_its_slave_was_closed() {
 }
 
 #[test]
+fn a_pty_that_no_port_has_used_is_not_looked_at() {
+    let [unplug, plug] = [Unplug { port: 0 }, Plug { port: 0 }];
+    let [connect, disconnect] = [HostConnect { port: 0 }, HostDisconnect { port: 0 }];
+    let told = |trace: &Trace<Study>| !trace.last().unwrap().outcome.port0.guest_told.is_empty();
+
+    let to_come = Migrate { host: false, run: true };
+    for arrives in [vec![Migrate { host: true, run: true }], vec![to_come, connect]] {
+        let begin = after(&[unplug], &after(&arrives, &[DriverInit]));
+        let left = is_so("pty", &after(&begin, &[disconnect, plug]));
+        assert!(!told(&left), "nobody saw that the slave was held");
+        let stayed = is_so("pty", &after(&begin, &[plug]));
+        assert!(told(&stayed), "the port's front-end looks");
+    }
+
+    let used = is_so("pty", &after(&ON, &[unplug, disconnect, plug]));
+    assert!(told(&used), "the poll goes on when the port is gone");
+}
+
+#[test]
 fn a_half_closed_peer_is_cut_off() {
     let then = [GuestOpen { port: 0 }, HostHalfClose { port: 0 }, GuestPost { port: 0 }];
     let trace = is_so("server", &after(&ON, &then));

@@ -7,7 +7,7 @@
 //! on from; one that ends badly is shortened with the system as oracle.
 //!
 //! Everything follows from the seed: walks are made and judged in rounds, so neither the number of threads
-//! nor who is first changes what is walked.
+//! nor who is first changes what is walked. Time decides how many of them, and nothing else.
 
 mod modelled;
 mod shorten;
@@ -124,7 +124,7 @@ pub struct Options {
     pub seed: u64,
     /// Walks at a time.
     pub jobs: usize,
-    /// No new round after this moment.
+    /// No new walk after this moment. What was found by then is still shortened.
     pub until: Instant,
     /// No more walks than this.
     pub walks: usize,
@@ -171,7 +171,7 @@ pub fn search<G: Ground>(
     {
         let round: Vec<_> =
             (found.walks..options.walks).take(ROUND).map(|number| walker.walk(number)).collect();
-        let ran = in_parallel(&round, options.jobs, |moves| ground.walk(moves));
+        let ran = in_parallel(&round, options.jobs, options.until, |moves| ground.walk(moves));
         for (moves, ran) in round.iter().zip(ran) {
             found.walks += 1;
             found.moves += ran.shown.len();
@@ -215,14 +215,19 @@ pub fn search<G: Ground>(
     found
 }
 
-/// The answers in the order of the questions.
-fn in_parallel<T: Sync, R: Send>(all: &[T], jobs: usize, what: impl Fn(&T) -> R + Sync) -> Vec<R> {
+/// The answers in the order of the questions: to all of them, or to the first ones when time is up.
+fn in_parallel<T: Sync, R: Send>(
+    all: &[T],
+    jobs: usize,
+    until: Instant,
+    what: impl Fn(&T) -> R + Sync,
+) -> Vec<R> {
     let next = AtomicUsize::new(0);
     let done = Mutex::new(Vec::new());
     thread::scope(|scope| {
         for _ in 0..jobs.max(1) {
             scope.spawn(|| {
-                loop {
+                while Instant::now() < until {
                     let at = next.fetch_add(1, Ordering::Relaxed);
                     let Some(one) = all.get(at) else { break };
                     let result = what(one);
@@ -296,6 +301,36 @@ mod tests {
         let found = search(&Fragile(&[77]), &options(200), &|_, _| {});
         assert!(found.ends.is_empty());
         assert!(found.shown > 0 && found.moves > 200);
+    }
+
+    #[test]
+    fn time_ends_a_round_and_what_was_walked_is_the_beginning_of_it() {
+        struct Slow(Mutex<Vec<Vec<u8>>>);
+        impl Ground for Slow {
+            type Move = u8;
+            fn beginnings(&self) -> Vec<Vec<u8>> {
+                vec![vec![100]]
+            }
+            fn alphabet(&self) -> Vec<u8> {
+                (0..50).collect()
+            }
+            fn walk(&self, moves: &[u8]) -> Ran {
+                thread::sleep(Duration::from_millis(20));
+                self.0.lock().unwrap().push(moves.to_vec());
+                Fragile(&[200]).walk(moves)
+            }
+        }
+        let walked = |options: Options| {
+            let slow = Slow(Mutex::default());
+            let found = search(&slow, &options, &|_, _| {});
+            (found.walks, slow.0.into_inner().unwrap())
+        };
+        let (all, whole) = walked(Options { jobs: 1, ..options(ROUND) });
+        let until = Instant::now() + Duration::from_millis(50);
+        let (some, part) = walked(Options { jobs: 1, until, ..options(ROUND) });
+        assert_eq!(all, ROUND);
+        assert!((1..ROUND).contains(&some), "{some} of {ROUND} walks in time for three");
+        assert_eq!(part, whole[..some]);
     }
 
     #[test]

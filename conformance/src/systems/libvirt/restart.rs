@@ -51,7 +51,12 @@ pub(crate) fn factory(
     if study.guest_ejects() {
         return Err("unplug of a PCI device needs a guest, and there is none here".to_owned());
     }
-    life::factory(programs, Run::new)
+    life::factory_but_for(programs, Run::new, cannot)
+}
+
+fn cannot(action: Action) -> Option<&'static str> {
+    let is_full = action == (Action::Attach { bus_full: true });
+    is_full.then_some("libvirt refuses a full bus before it asks QEMU")
 }
 
 /// One domain under one libvirt, restarted at will.
@@ -166,7 +171,7 @@ impl Run {
     fn act(&mut self, action: Action, owed: &Outcome) -> Result<Outcome, Fault> {
         let mut seen = Outcome::default();
         match action {
-            Action::Attach { bus_full: false } => {
+            Action::Attach { .. } => {
                 self.asked += 1;
                 let file = self.root.join(format!("channel{}.xml", self.asked));
                 fs::write(&file, domain::channel(self.asked)).map_err(environment)?;
@@ -176,9 +181,6 @@ impl Run {
                     file,
                 )
                 .map_err(environment)?;
-            }
-            Action::Attach { bus_full: true } => {
-                return Err(environment("libvirt refuses a full bus before it asks QEMU"));
             }
             Action::Detach { alias } => {
                 let id = format!("channel{alias}");

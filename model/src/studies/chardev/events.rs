@@ -76,7 +76,7 @@ impl Machine<'_> {
     }
 
     pub(super) fn transport_up(&mut self, at: usize) {
-        if self.events() {
+        if self.events() && !self.ports[at].overlooked() {
             self.book(at, Event::TransportUp);
             if self.hears(at) {
                 self.opened(at);

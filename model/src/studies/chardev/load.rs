@@ -101,6 +101,12 @@ impl Machine<'_> {
         if self.rules.device_is_client {
             self.set_guest(at, true);
         }
+        if self.ports[at].overlooked() {
+            self.ports[at].set_overlooked(false);
+            if self.ports[at].is_connected() {
+                self.book(at, Event::TransportUp);
+            }
+        }
         if self.ports[at].backend_open() {
             self.opened(at);
         }
@@ -132,6 +138,7 @@ impl Machine<'_> {
         port.set_unread_by_host(0);
         port.set_unread_by_guest(0);
         port.set_kind(to);
+        port.set_overlooked(to == Kind::Pty && !port.plugged());
         port.set_peer(if opens { Peer::Connected } else { Peer::Gone });
         if port.backend_open() && !opens {
             self.book(at, Event::TransportDown);
@@ -187,13 +194,14 @@ impl Machine<'_> {
         port.set_frontend_open(false);
         port.set_host_connected(false);
         port.set_awaited(Awaited::No);
+        port.set_overlooked(saved.kind() == Kind::Pty && !saved.plugged());
         port.set_attached(saved.plugged() && !self.rules.detached_while_stopped);
         if self.rules.device_is_client && saved.plugged() {
             // Init, or reset, has opened the client before the stream is read.
             self.ports[at].set_guest_connected(true);
             self.ports[at].set_frontend_open(true);
         }
-        if on {
+        if on && !self.ports[at].overlooked() {
             self.book(at, Event::TransportUp);
             let heard = self.ports[at].plugged()
                 && (self.ports[at].attached() || self.connects_by_itself(saved.kind()));

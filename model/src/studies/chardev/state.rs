@@ -175,11 +175,14 @@ pub struct Port {
     /// Somebody will wake it when the transport takes bytes again.
     pub watch: bool,
     /// Elements given to the transport and not yet read by the host.
-    #[bits(2)]
+    #[bits(1)]
     pub unread_by_host: u8,
     /// Elements sent by the host and not yet delivered to the guest.
-    #[bits(2)]
+    #[bits(1)]
     pub unread_by_guest: u8,
+    /// No front-end has used this pty yet, so nobody looks whether its slave is held
+    /// (`chardev/char-pty.c`, `pty_chr_update_read_handler` is what starts that).
+    pub overlooked: bool,
     /// The guest has posted a receive buffer.
     pub posted: bool,
     /// `PORT_ADD` is in the guest's control queue.
@@ -187,6 +190,8 @@ pub struct Port {
     /// What the last part of a load will find of it.
     #[bits(2)]
     pub awaited: Awaited,
+    #[bits(1)]
+    __: u8,
 }
 
 /// What QEMU's post-load timer, which keeps a pointer to every port that was loaded, will find of one.
