@@ -315,7 +315,7 @@ mod tests {
                 (0..50).collect()
             }
             fn walk(&self, moves: &[u8]) -> Ran {
-                std::thread::sleep(Duration::from_millis(20));
+                thread::sleep(Duration::from_millis(20));
                 self.0.lock().unwrap().push(moves.to_vec());
                 Fragile(&[200]).walk(moves)
             }
