@@ -333,6 +333,38 @@ fn a_suite_on_a_file_is_replayed_and_reported() {
 }
 
 #[test]
+fn parts_are_the_whole_and_what_was_not_gone_is_not_covered() {
+    let replayed = |more: &[&str]| {
+        let ran = run(&[
+            &["replay", "chardev", "--scope", "null", "--format", "json", "--system", "model"],
+            more,
+        ]
+        .concat());
+        let json: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+        let one = &json["replayed"][0];
+        let number = |name: &str| one[name].as_u64().unwrap();
+        (ran.code, number("agree"), number("covered"), number("goals"), number("steps"))
+    };
+    let (code, traces, covered, goals, steps) = replayed(&[]);
+    assert_eq!((code, covered, goals), (0, 371, 371));
+    let parts = ["1/3", "2/3", "3/3"].map(|part| replayed(&["--part", part]));
+    assert!(parts.iter().all(|part| part.0 == 0 && part.2 < 371 && part.3 == 371), "{parts:?}");
+    let sum = |of: fn(&(i32, u64, u64, u64, u64)) -> u64| parts.iter().map(of).sum::<u64>();
+    assert_eq!((sum(|part| part.1), sum(|part| part.4)), (traces, steps));
+
+    // Another design's model goes along for a while only.
+    let (code, agree, less, goals, fewer) = replayed(&["--on", "qemu-7.2"]);
+    assert_eq!((code, goals), (1, 371));
+    assert!(agree < traces && fewer < steps && less <= fewer, "{less} covered in {fewer} steps");
+
+    let refused = run(&["replay", "chardev", "--scope", "null", "--part", "9/9"]);
+    assert_eq!(
+        (refused.code, refused.err.trim_end()),
+        (2, "error: scope null: part 9/9 has no trace; take fewer parts")
+    );
+}
+
+#[test]
 fn a_tour_misses_faults_that_a_checked_suite_tells() {
     let mutate = |more: &[&str]| {
         run(&[&["mutate", "chardev", "--scope", "file", "--format", "json"], more].concat())

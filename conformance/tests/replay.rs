@@ -47,7 +47,7 @@ fn ours_agrees_on_real_descriptors_in_every_scope() {
             replay(&suite.traces, &Chardev::vmm(exploration.study()).unwrap(), &Options::default());
         let wrong = replayed.verdicts.iter().find(|verdict| **verdict != Verdict::Agrees);
         assert_eq!(wrong, None, "{scope}");
-        assert_eq!(replayed.steps, suite.header.steps, "{scope}");
+        assert_eq!(replayed.steps(), suite.header.steps, "{scope}");
     }
 }
 

@@ -12,7 +12,7 @@ use statusquo_model::{
 
 use super::{Common, Ended, Output, Unfinished, Which, budget, print_json};
 use crate::{
-    generate::{Criterion, Cut, LeftOut, Limited, Undriven, generate, recount},
+    generate::{Criterion, Cut, LeftOut, Limited, Part, Undriven, generate, recount},
     replay::Factory,
     report,
     studies::{self, Replayable, Visitor},
@@ -133,11 +133,11 @@ pub(super) fn part_of_suite<F: Replayable>(
     Ok(suite)
 }
 
-/// The suite of what a system can be driven through, counted against the whole study.
+/// The suite of what a system can be driven through, or a part of it, counted against the whole study.
 pub(super) fn drivable_part<F: Replayable>(
-    design: &'static Design,
-    scope: &'static Scope,
+    (design, scope): (&'static Design, &'static Scope),
     cut: Cut,
+    part: Part,
     factory: &Arc<dyn Factory<F::Study>>,
     common: &Common,
 ) -> anyhow::Result<(Suite<F::Study>, LeftOut)> {
@@ -159,6 +159,7 @@ pub(super) fn drivable_part<F: Replayable>(
         let header = Header { digest: None, goals: whole.transitions(), ..suite.header };
         Suite { header, traces: traces.collect() }
     };
+    suite.traces = part.take(suite.traces);
     let coverage = recount(&whole, &suite, criterion).context("count the suite's coverage")?;
     suite.header.covered = coverage.covered;
     Ok((suite, left_out))

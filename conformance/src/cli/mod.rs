@@ -116,6 +116,7 @@ enum Command {
   statusquo replay server.jsonl --system vmm
   statusquo replay chardev --scope null --exec './adapter.py --verbose'
   statusquo replay chardev --system model --on qemu-7.2     must diverge: the designs differ
+  statusquo replay chardev --design qemu-7.2 --system qemu --scope server --part 7/100   one night's share
   statusquo replay restart --system vmmd                    every crash point of our daemon, on a real QEMU
   statusquo replay restart --system vmmd --kills 500        and SIGKILL at random instants
   statusquo replay alias --system vmmd                      a part of each suite, the daemon restarted between requests

@@ -27,7 +27,7 @@ use super::{
     vmmd::{Daemonly, Replaying},
 };
 use crate::{
-    generate::{Cut, LeftOut},
+    generate::{Criterion, Cut, LeftOut, Part, met},
     replay::{
         self, Factory, Options, Replayed, Verdict, explain,
         known::{Known, KnownList, LIST, take_out},
@@ -70,6 +70,9 @@ pub(super) struct Replay {
     /// [default: all; with `--system qemu` 3000, with `--system vmmd` 250]
     #[arg(long, value_name = "STEPS")]
     max_steps: Option<NonZeroUsize>,
+    /// For a study: replay this part of each scope's suite: of every N traces the K-th. N parts are the whole
+    #[arg(long, value_name = "K/N", conflicts_with = "max_steps")]
+    part: Option<Part>,
     /// How long one step may take before the system counts as hung
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = positive_seconds)]
     deadline: Duration,
@@ -140,6 +143,9 @@ impl Replay {
         if !self.variant.is_usual() && self.system() != System::Qemu {
             bail!("--machine, --front-end and --chardev go with `--system qemu`");
         }
+        if self.part.is_some() && self.system() == System::Vmmd {
+            bail!("--part: the suites of `--system vmmd` are limited with --max-steps");
+        }
         self.daemonly.check(self.system() == System::Vmmd)?;
         if self.daemonly.is_soak() {
             if self.what != "restart" || self.scope.is_some() || self.design.is_some() {
@@ -155,6 +161,7 @@ impl Replay {
                 ("--scope", self.scope.is_some()),
                 ("--design", self.design.is_some()),
                 ("--max-steps", self.max_steps.is_some()),
+                ("--part", self.part.is_some()),
             ] {
                 if given {
                     bail!(
@@ -239,18 +246,12 @@ impl Visitor for StudyVisitor<'_> {
                 let daemonly = &asked.daemonly;
                 done.extend(daemonly.replay::<F>(&vmmd, design, scope, &replaying, common)?);
             }
-            if done.iter().all(|done| done.counts == (0, 0, 0)) {
-                let all: Vec<String> = done.iter().map(Done::text).collect();
-                return Err(
-                    Missing(format!("nothing can be driven here\n{}", all.join("\n"))).into()
-                );
-            }
             return asked.finish(&done, common);
         }
         for scope in scopes {
             let most = match (asked.max_steps, asked.system()) {
                 (Some(steps), _) => Some(steps.get()),
-                (None, System::Qemu) => Some(QEMU_STEPS),
+                (None, System::Qemu) if asked.part.is_none() => Some(QEMU_STEPS),
                 (None, _) => None,
             };
             let cut = match most {
@@ -266,7 +267,12 @@ impl Visitor for StudyVisitor<'_> {
                 }
                 Err(why) => return Err(why),
             };
-            let (suite, left_out) = drivable_part::<F>(design, scope, cut, &factory, common)?;
+            let part = asked.part.unwrap_or(Part::WHOLE);
+            let (suite, left_out) =
+                drivable_part::<F>((design, scope), cut, part, &factory, common)?;
+            if suite.traces.is_empty() && asked.part.is_some() {
+                bail!("scope {}: part {part} has no trace; take fewer parts", scope.name);
+            }
             let mut one = asked.replay_suite::<F>(&suite, design, scope, &factory, common)?;
             one.leave_out(&left_out);
             done.push(one);
@@ -364,8 +370,9 @@ pub(super) struct Done {
     pub(super) name: String,
     pub(super) system: String,
     pub(super) counts: (usize, usize, usize),
-    /// Goals that the suite covers, and all there are.
-    pub(super) covered: (u64, u64),
+    /// Goals that were covered, as far as the system went along, and all there are. Nothing can be said of the
+    /// first where a goal takes a whole trace, and one of them diverges.
+    pub(super) covered: (Option<u64>, u64),
     pub(super) steps: u64,
     pub(super) seconds: f64,
     /// What else was counted.
@@ -385,12 +392,12 @@ impl Done {
         let told: Vec<String> =
             left_out.iter().map(|(why, steps)| format!("{steps} because {why}")).collect();
         let steps: u64 = left_out.values().sum();
-        let beyond = goals.saturating_sub(covered + steps);
+        let beyond = goals.saturating_sub(covered.unwrap_or(0) + steps);
         if steps > 0 {
             self.note = format!("not driven: {}", told.join(", "));
         }
         if steps > 0 && beyond > 0 {
-            self.note.push_str(&format!(", {beyond} beyond those or beyond --max-steps"));
+            self.note.push_str(&format!(", {beyond} beyond those or beyond --max-steps or --part"));
         }
     }
 
@@ -400,7 +407,7 @@ impl Done {
             name,
             system: system.to_owned(),
             counts: (0, 0, 0),
-            covered: (0, 0),
+            covered: (Some(0), 0),
             steps: 0,
             seconds: 0.0,
             note: note.to_owned(),
@@ -423,10 +430,14 @@ impl Done {
     pub(super) fn text(&self) -> String {
         let (agree, diverge, inconclusive) = self.counts;
         let traces = agree + diverge + inconclusive;
+        let covered = match self.covered {
+            (Some(covered), goals) => format!("{covered} of {goals} goals covered"),
+            (None, goals) => format!("{goals} goals, each of a whole trace, are not counted"),
+        };
         let mut text = format!(
             "{} on {}: {agree} of {traces} traces agree, {diverge} diverge, {inconclusive} inconclusive; \
-             {} of {} goals covered; {} steps in {:.1} s",
-            self.name, self.system, self.covered.0, self.covered.1, self.steps, self.seconds
+             {covered}; {} steps in {:.1} s",
+            self.name, self.system, self.steps, self.seconds
         );
         if !self.note.is_empty() {
             text.push_str(&format!("; {}", self.note));
@@ -477,6 +488,13 @@ pub(super) fn replay_on<S: Study>(
     let start = Instant::now();
     let mut replayed: Replayed<S> = replay::replay(&suite.traces, factory, options);
     let seconds = start.elapsed().as_secs_f64();
+    let gone = suite.traces.iter().zip(&replayed.agreed).map(|(trace, &steps)| &trace[..steps]);
+    let steps: usize = suite.traces.iter().map(Vec::len).sum();
+    let covered = if replayed.steps() == steps as u64 {
+        Some(suite.header.covered)
+    } else {
+        Criterion::named(&suite.header.criterion).and_then(|goals| met(study, gone, goals))
+    };
     take_out(known, &suite.traces, &mut replayed.verdicts);
     let diverged = replayed.verdicts.iter().zip(&suite.traces).enumerate();
     let diverged = diverged.filter_map(|(at, (verdict, trace))| match verdict {
@@ -511,8 +529,8 @@ pub(super) fn replay_on<S: Study>(
         name,
         system: factory.name(),
         counts: replayed.counts(),
-        covered: (suite.header.covered, suite.header.goals),
-        steps: replayed.steps,
+        covered: (covered, suite.header.goals),
+        steps: replayed.steps(),
         seconds,
         note: String::new(),
         divergences,
@@ -605,6 +623,10 @@ impl Replay {
     }
 
     fn finish(&self, done: &[Done], common: &Common) -> anyhow::Result<Ended> {
+        if done.iter().all(|done| done.counts == (0, 0, 0)) {
+            let all: Vec<String> = done.iter().map(Done::text).collect();
+            return Err(Missing(format!("nothing can be driven here\n{}", all.join("\n"))).into());
+        }
         if let Some(path) = &self.junit {
             super::verify::junit(
                 path,

@@ -1,13 +1,16 @@
 //! Counting what a suite covers, on the study itself and not on the generator's tables.
 
-use std::{collections::BTreeSet, num::NonZeroUsize};
+use std::{
+    collections::{BTreeSet, HashSet},
+    num::NonZeroUsize,
+};
 
 use statusquo_model::{equivalence::minimise, explore::Exploration, study::Study, words::words};
 
 use super::Criterion;
 use crate::{
     mutate::{Machine, numbers, prove, survivors},
-    trace::Suite,
+    trace::{Step, Suite},
 };
 
 /// What a suite was found to cover.
@@ -107,6 +110,33 @@ pub fn recount<S: Study>(
         }
         Criterion::Checked => faults_told(exploration, suite),
     })
+}
+
+/// Goals of a suite that its traces meet as far as they were gone: each is given up to there. `None` where one
+/// step is no goal, because only a whole trace shows something.
+pub fn met<'t, S: Study>(
+    study: &S,
+    gone: impl Iterator<Item = &'t [Step<S>]>,
+    criterion: Criterion,
+) -> Option<u64> {
+    let initial = study.initial().into_iter().next()?;
+    let mut met = HashSet::new();
+    for steps in gone {
+        let mut state = initial.clone();
+        for step in steps {
+            let (_, next) = study.step(&state, step.action).ok()?;
+            met.insert(match criterion {
+                Criterion::Transitions => (state, Some(step.action)),
+                Criterion::States => (state, None),
+                Criterion::Checked => return None,
+            });
+            state = next;
+        }
+        if criterion == Criterion::States {
+            met.insert((state, None));
+        }
+    }
+    Some(met.len() as u64)
 }
 
 /// Single steps into a wrong state that are told, or that no trace can tell.

@@ -3,6 +3,7 @@
 mod checked;
 mod coverage;
 mod limited;
+mod part;
 mod tour;
 
 use statusquo_model::{
@@ -12,8 +13,9 @@ use statusquo_model::{
 };
 
 pub use self::{
-    coverage::{Coverage, CoverageError, recount},
+    coverage::{Coverage, CoverageError, met, recount},
     limited::{LeftOut, Limited, Undriven},
+    part::{NoPart, Part},
 };
 use crate::{
     mutate::{Machine, TooMany},
@@ -40,6 +42,12 @@ impl Criterion {
             Criterion::Transitions => "transitions",
             Criterion::Checked => "checked",
         }
+    }
+
+    /// The one of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        let all = [Criterion::States, Criterion::Transitions, Criterion::Checked];
+        all.into_iter().find(|criterion| criterion.name() == name)
     }
 }
 

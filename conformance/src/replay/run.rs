@@ -48,11 +48,16 @@ impl Default for Options<'_> {
 pub struct Replayed<S: Study> {
     /// One verdict per trace.
     pub verdicts: Vec<Verdict<S>>,
-    /// Steps that agreed.
-    pub steps: u64,
+    /// How many steps of each agreed.
+    pub agreed: Vec<usize>,
 }
 
 impl<S: Study> Replayed<S> {
+    /// Steps that agreed, in all traces.
+    pub fn steps(&self) -> u64 {
+        self.agreed.iter().map(|&steps| steps as u64).sum()
+    }
+
     /// (agreeing, diverging, inconclusive) traces.
     pub fn counts(&self) -> (usize, usize, usize) {
         self.verdicts.iter().fold((0, 0, 0), |(a, d, i), verdict| match verdict {
@@ -92,8 +97,8 @@ pub fn replay<S: Study>(
         workers.into_iter().filter_map(|worker| worker.join().ok()).flatten().collect()
     });
     all.sort_by_key(|(at, _)| *at);
-    let steps = all.iter().map(|(_, (_, steps))| *steps as u64).sum();
-    Replayed { verdicts: all.into_iter().map(|(_, (verdict, _))| verdict).collect(), steps }
+    let (verdicts, agreed) = all.into_iter().map(|(_, one)| one).unzip();
+    Replayed { verdicts, agreed }
 }
 
 /// Replays one trace on a fresh system; also says how many steps agreed.
