@@ -244,7 +244,11 @@ impl Machine {
 }
 
 /// QEMU calls us: no file has to be waited for.
-fn accept(listener: &UnixListener, process: &mut Process, what: &str) -> Result<UnixStream, Fault> {
+pub(super) fn accept(
+    listener: &UnixListener,
+    process: &mut Process,
+    what: &str,
+) -> Result<UnixStream, Fault> {
     let start = Instant::now();
     loop {
         let mut fds = [PollFd::new(listener, PollFlags::IN)];
