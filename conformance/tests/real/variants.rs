@@ -110,6 +110,11 @@ fn where_a_variant_is_no_match_that_is_said() {
     let ran = statusquo(&["replay", "chardev", "--system", "model", "--machine", "q35"]);
     assert_eq!(ran.code, Some(2), "{ran:?}");
     assert!(ran.err.contains("go with `--system qemu`"), "{ran:?}");
+    let uart = replayed("file", "1", &["--machine", "pseries", "--front-end", "isa-serial"]);
+    assert_eq!(uart.code, Some(2), "{uart:?}");
+    let known = "invalid value 'isa-serial' for '--front-end <FRONT_END>'\n  \
+        [possible values: virtserialport, virtconsole]";
+    assert!(uart.err.contains(known), "{uart:?}");
     if !qemu_is_here() {
         return;
     }

@@ -30,6 +30,7 @@ use super::{
     process::Process,
     qmp::Refusal,
     serial::{Driver, Notice},
+    spice::{self, Client, News},
 };
 use crate::{
     replay::{Factory, Fault, Observed, System, environment},
@@ -272,9 +273,17 @@ impl Replayed {
                     Kind::Server | Kind::Client | Kind::File | Kind::Null if usual => self.capacity,
                     _ => SMALL,
                 };
-                self.driver.write(qtest, at, end.output.header(len), len)?;
+                if end.chardev.kind == Kind::Agent {
+                    let element = spice::framed(end.output.header(HEADER as u32));
+                    self.driver.write(qtest, at, &element, element.len() as u32)?;
+                } else {
+                    self.driver.write(qtest, at, &end.output.header(len), len)?;
+                }
             }
-            Action::GuestPost { .. } => self.driver.post(qtest, at)?,
+            Action::GuestPost { .. } => {
+                let is_agent = self.ends[at].chardev.kind == Kind::Agent;
+                self.driver.post(qtest, at, if is_agent { spice::FRAMED } else { HEADER })?;
+            }
             Action::HostConnect { .. } => self.ends[at].host = self.connect(at)?,
             Action::HostDisconnect { .. } => self.ends[at].host.leave().map_err(environment)?,
             Action::HostHalfClose { .. } => {
@@ -283,7 +292,10 @@ impl Replayed {
             Action::HostWrite { .. } => {
                 let end = &mut self.ends[at];
                 let element = end.input.header(HEADER as u32);
-                end.host.write(&element).map_err(environment)?;
+                match &mut self.machine.spice {
+                    Some(client) if end.chardev.kind == Kind::Agent => client.write(element)?,
+                    _ => end.host.write(&element).map_err(environment)?,
+                }
             }
             Action::HostRead { .. } => {
                 self.ends[at].has_read = false;
@@ -356,7 +368,10 @@ impl Replayed {
         source.migrate(&stream).map_err(|fault| source.process.explain(fault))?;
         self.machine.await_incoming()?;
         // The source ends, and with it every connection.
+        let client = source.spice.take();
         drop(source);
+        let news = client.map(Client::end).transpose()?.flatten();
+        self.hear(news, seen)?;
         for (at, end) in self.ends.iter_mut().enumerate() {
             end.cut_off(seen.seen_mut(at))?;
             end.host = Host::Gone;
@@ -391,8 +406,30 @@ impl Replayed {
                 }
             }
         }
+        if let Some(client) = &mut self.machine.spice {
+            let news = client.news()?;
+            self.hear(news, seen)?;
+        }
         for at in 0..self.ends.len() {
             self.observe_end(at, action, seen)?;
+        }
+        Ok(())
+    }
+
+    /// What the SPICE client was told is about the only agent that there can be.
+    fn hear(
+        &mut self,
+        news: impl IntoIterator<Item = News>,
+        seen: &mut Outcome,
+    ) -> Result<(), Fault> {
+        let at = self.ends.iter().position(|end| end.chardev.kind == Kind::Agent);
+        let Some(at) = at else { return Ok(()) };
+        for news in news {
+            let seen = seen.seen_mut(at);
+            if let News::Disconnected { unread } = &news {
+                seen.host_receives += self.ends[at].output.count(unread)?;
+            }
+            seen.host_sees.push(news == News::Connected);
         }
         Ok(())
     }
@@ -401,7 +438,7 @@ impl Replayed {
         if action == (Action::HostRead { port: at as u8 }) && !self.ends[at].has_read {
             self.host_reads(at, seen)?;
         }
-        let (completed, received) = self.driver.take_back(&mut self.machine.qtest, at)?;
+        let (completed, mut received) = self.driver.take_back(&mut self.machine.qtest, at)?;
         // Bytes into the void: only the port knows whether it has let them through.
         let void = self.ends[at].chardev.kind == Kind::Null
             && completed > 0
@@ -420,6 +457,9 @@ impl Replayed {
             file.read_to_end(&mut bytes).map_err(environment)?;
             stored += end.output.count(&bytes)?;
             end.stored += bytes.len() as u64;
+        }
+        if end.chardev.kind == Kind::Agent {
+            received = spice::elements(&received)?;
         }
         let seen = seen.seen_mut(at);
         seen.completed += completed;
@@ -440,6 +480,10 @@ impl Replayed {
             bytes = BASE64
                 .decode(text)
                 .map_err(|error| Fault::Garbage(format!("ringbuf-read: {error}: {text:?}")))?;
+        } else if let Some(client) = &mut self.machine.spice
+            && self.ends[at].chardev.kind == Kind::Agent
+        {
+            bytes = client.read()?;
         } else {
             let host = &mut self.ends[at].host;
             let read = self.machine.process.held_still(|| host.read(&mut bytes));

@@ -20,6 +20,7 @@ use super::{
     process::Process,
     qmp::{Qmp, Refusal},
     qtest::QTest,
+    spice::Client,
     variant::Variant,
 };
 use crate::replay::{Fault, environment};
@@ -45,6 +46,8 @@ pub(super) struct Machine {
     program: Program,
     pub(super) qmp: Qmp,
     pub(super) qtest: QTest,
+    /// The SPICE server's client, where a chardev is an agent's.
+    pub(super) spice: Option<Client>,
     // Killed after the sockets are closed; it does not mind.
     pub(super) process: Process,
 }
@@ -101,8 +104,15 @@ impl Machine {
             "virtio-serial-pci,id=vser0,addr=04.0,ioeventfd=off,disable-legacy=off,disable-modern=on",
         );
         command.arg("-device").arg(format!("virtserialport,bus=vser0.0,nr={SPARE_PORT}"));
+        let spice = dir.join(format!("{name}.spice"));
+        let spice = chardevs.iter().any(|it| it.kind == Kind::Agent).then_some(spice);
+        if let Some(path) = &spice {
+            command
+                .arg("-spice")
+                .arg(format!("unix=on,addr={},disable-ticketing=on", path.display()));
+        }
         for (at, chardev) in chardevs.iter().enumerate() {
-            command.arg("-chardev").arg(option(at, chardev, ring_size, *variant)?);
+            command.arg("-chardev").arg(option(at, chardev, ring_size, *variant));
             if chardev.plugged {
                 command.arg("-device").arg(format!(
                     "{},bus=vser0.0,nr={},chardev={},id={}",
@@ -123,10 +133,13 @@ impl Machine {
             .map_err(|error| Fault::Environment(format!("start {}: {error}", binary.display())))?;
         let called = |process: &mut Process| {
             let qtest = QTest::new(accept(&qtest, process, "qtest")?, board);
-            Ok((qtest, Qmp::new(accept(&qmp, process, "QMP")?)?))
+            let qmp = Qmp::new(accept(&qmp, process, "QMP")?)?;
+            Ok((qtest, qmp, spice.as_deref().map(Client::link).transpose()?))
         };
         match called(&mut process) {
-            Ok((qtest, qmp)) => Ok(Machine { program: program.clone(), qmp, qtest, process }),
+            Ok((qtest, qmp, spice)) => {
+                Ok(Machine { program: program.clone(), qmp, qtest, spice, process })
+            }
             Err(fault) => Err(process.does_not_start(&fault)),
         }
     }
@@ -187,7 +200,7 @@ impl Machine {
         ring_size: usize,
     ) -> Result<Result<(), Refusal>, Fault> {
         let arguments =
-            json!({ "id": chardev(at), "backend": backend(to, ring_size, self.program.variant)? });
+            json!({ "id": chardev(at), "backend": backend(to, ring_size, self.program.variant) });
         Ok(self.qmp.execute("chardev-change", arguments)?.map(drop))
     }
 
@@ -231,7 +244,11 @@ impl Machine {
 }
 
 /// QEMU calls us: no file has to be waited for.
-fn accept(listener: &UnixListener, process: &mut Process, what: &str) -> Result<UnixStream, Fault> {
+pub(super) fn accept(
+    listener: &UnixListener,
+    process: &mut Process,
+    what: &str,
+) -> Result<UnixStream, Fault> {
     let start = Instant::now();
     loop {
         let mut fds = [PollFd::new(listener, PollFlags::IN)];
@@ -250,20 +267,10 @@ fn accept(listener: &UnixListener, process: &mut Process, what: &str) -> Result<
     }
 }
 
-fn not_here(kind: Kind) -> Fault {
-    let kind = statusquo_model::words::words(&kind);
-    Fault::Environment(format!("not drivable here: {kind} needs a SPICE server and client"))
-}
-
-fn option(
-    at: usize,
-    chardev: &Chardev,
-    ring_size: usize,
-    variant: Variant,
-) -> Result<String, Fault> {
+fn option(at: usize, chardev: &Chardev, ring_size: usize, variant: Variant) -> String {
     let Chardev { kind, path, .. } = chardev;
     let (id, path) = (self::chardev(at), path.display());
-    Ok(match kind {
+    match kind {
         // The kernel finds a port that is free; `query-chardev` tells which.
         Kind::Server if variant.is_inet() => {
             format!("socket,id={id},host=127.0.0.1,port=0,ipv4=on,ipv6=off,server=on,wait=off")
@@ -274,11 +281,11 @@ fn option(
         Kind::File => format!("file,id={id},path={path}"),
         Kind::Null => format!("null,id={id}"),
         Kind::Ring => format!("ringbuf,id={id},size={ring_size}"),
-        Kind::Agent => return Err(not_here(*kind)),
-    })
+        Kind::Agent => format!("spicevmc,id={id},name=vdagent"),
+    }
 }
 
-fn backend(chardev: &Chardev, ring_size: usize, variant: Variant) -> Result<Value, Fault> {
+fn backend(chardev: &Chardev, ring_size: usize, variant: Variant) -> Value {
     let path = chardev.path.display().to_string();
     let address = if variant.is_inet() {
         json!({ "type": "inet", "data": { "host": "127.0.0.1", "port": "0", "ipv4": true, "ipv6": false } })
@@ -292,13 +299,13 @@ fn backend(chardev: &Chardev, ring_size: usize, variant: Variant) -> Result<Valu
         }
         json!({ "type": "socket", "data": data })
     };
-    Ok(match chardev.kind {
+    match chardev.kind {
         Kind::Server => socket(json!({ "server": true, "wait": false })),
         Kind::Client => socket(json!({ "server": false, "reconnect": 1 })),
         Kind::Pty => json!({ "type": "pty", "data": {} }),
         Kind::File => json!({ "type": "file", "data": { "out": path } }),
         Kind::Null => json!({ "type": "null", "data": {} }),
         Kind::Ring => json!({ "type": "ringbuf", "data": { "size": ring_size } }),
-        Kind::Agent => return Err(not_here(chardev.kind)),
-    })
+        Kind::Agent => json!({ "type": "spicevmc", "data": { "type": "vdagent" } }),
+    }
 }

@@ -1,15 +1,14 @@
 //! Real QEMU as a system: TCG, no guest, control over private sockets.
 //!
 //! [`machine`] starts one and speaks QMP and qtest with it; [`serial`] plays the guest's driver over
-//! [`virtio`]; [`clock`] makes its time stand still; [`chardev`] turns actions into all that and what
-//! happens into outcomes.
+//! [`virtio`]; [`spice`] is the client for which an agent is there; [`clock`] makes its time stand still;
+//! [`chardev`] turns actions into all that and what happens into outcomes.
 //!
 //! [`Variant`] says what else it can be: another [`board`], a virtconsole, TCP, a named pipe. How a board's
 //! registers and configuration space are reached, and in which order its guest keeps numbers, is known to [`qtest`],
 //! [`pci`] and [`order`], and nobody else.
 //!
-//! Not drivable here: a SPICE agent's channel, which needs a SPICE server and client; an
-//! isa-serial, of which the study has no model: a 16550 has no ports, no control queue and no open or closed.
+//! Not drivable here: an isa-serial, of which the study says too little (`docs/studies/chardev.md`, "Variants").
 
 mod board;
 mod chardev;
@@ -26,6 +25,9 @@ mod process;
 mod qmp;
 mod qtest;
 mod serial;
+mod spice;
+#[cfg(test)]
+mod uart;
 mod variant;
 mod virtio;
 mod walks;

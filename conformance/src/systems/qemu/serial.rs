@@ -2,7 +2,6 @@
 //! a guest.
 
 use super::{
-    elements::HEADER,
     qtest::QTest,
     virtio::{self, QUEUE_BYTES, Queue},
 };
@@ -30,7 +29,8 @@ const NO_PORT: u32 = 0xFFFF_FFFF;
 pub(super) const RINGS: u64 = 0x20_0000;
 pub(super) const CONTROL: u64 = 0x24_0000;
 const RECEIVE: u64 = 0x25_0000;
-const RECEIVE_BYTES: u64 = 64;
+/// A receive buffer: more than any element.
+const RECEIVE_BYTES: usize = 64;
 const TRANSMIT: u64 = 0x30_0000;
 /// A transmit buffer: more than a unix socket holds.
 const TRANSMIT_BYTES: u64 = 0x4_0000;
@@ -171,27 +171,27 @@ impl Driver {
         self.running()?.say(qtest, at as u32 + 1, PORT_OPEN, open.into())
     }
 
-    /// Puts one element into the transmit ring.
+    /// Puts one element of `len` bytes into the transmit ring, which begins so.
     pub(super) fn write(
         &mut self,
         qtest: &mut QTest,
         at: usize,
-        header: [u8; HEADER],
+        begin: &[u8],
         len: u32,
     ) -> Result<(), Fault> {
         let queue = &mut self.port(at)?.transmit;
         let slot = u64::from(queue.next()) % SLOTS;
         let address = TRANSMIT + at as u64 * TRANSMIT_PORT + slot * TRANSMIT_BYTES;
-        qtest.write(address, &header)?;
+        qtest.write(address, begin)?;
         queue.offer(qtest, address, len, false)?;
         queue.notify(qtest)
     }
 
-    /// Posts one receive buffer.
-    pub(super) fn post(&mut self, qtest: &mut QTest, at: usize) -> Result<(), Fault> {
+    /// Posts one receive buffer, as long as an element.
+    pub(super) fn post(&mut self, qtest: &mut QTest, at: usize, len: usize) -> Result<(), Fault> {
         let queue = &mut self.port(at)?.receive;
         let address = receive_buffer(at, queue.next());
-        queue.offer(qtest, address, HEADER as u32, true)?;
+        queue.offer(qtest, address, len as u32, true)?;
         queue.notify(qtest)
     }
 
@@ -209,8 +209,8 @@ impl Driver {
             completed += 1;
         }
         while let Some((descriptor, len)) = port.receive.take_used(qtest)? {
-            let bytes = qtest.read::<HEADER>(receive_buffer(at, descriptor))?;
-            received.extend(&bytes[..(len as usize).min(HEADER)]);
+            let bytes = qtest.read::<RECEIVE_BYTES>(receive_buffer(at, descriptor))?;
+            received.extend(&bytes[..(len as usize).min(RECEIVE_BYTES)]);
         }
         Ok((completed, received))
     }
@@ -290,5 +290,5 @@ impl Running {
 }
 
 fn receive_buffer(at: usize, descriptor: u16) -> u64 {
-    RECEIVE + (at as u64 * SLOTS + u64::from(descriptor) % SLOTS) * RECEIVE_BYTES
+    RECEIVE + (at as u64 * SLOTS + u64::from(descriptor) % SLOTS) * RECEIVE_BYTES as u64
 }

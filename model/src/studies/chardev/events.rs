@@ -92,6 +92,11 @@ impl Machine<'_> {
             self.book(at, Event::TransportDown);
             if self.hears(at) {
                 self.closed(at);
+            } else if self.ports[at].kind() == Kind::Agent && self.ports[at].watch() {
+                // Its watch ends with the transport, whoever hears of it (`spice_char_source_check`). What the
+                // port held it has dropped before.
+                self.ports[at].set_throttled(false);
+                self.ports[at].set_watch(false);
             }
         }
     }
@@ -116,7 +121,10 @@ impl Machine<'_> {
         port.set_throttled(false);
         port.set_watch(false);
         port.set_held(false);
-        self.outcome.seen_mut(at).completed += port.transmit();
+        // A guest that restarts is given nothing back.
+        if self.bus.driver() {
+            self.outcome.seen_mut(at).completed += port.transmit();
+        }
         port.set_transmit(0);
         self.tell_guest(at, false);
     }
@@ -266,11 +274,23 @@ impl Machine<'_> {
     pub(super) fn pump(&mut self, at: usize) {
         if self.events() {
             self.pump_output(at);
+            // Everybody else's bytes are polled for. A SPICE server does not try again by itself.
+            if self.ports[at].kind() != Kind::Agent {
+                self.pump_input(at);
+            }
+        }
+    }
+
+    /// The same where a SPICE server, too, has a reason to try: a new message of its client's, or a guest that asks
+    /// (`chr_accept_input`).
+    pub(super) fn pump_asked(&mut self, at: usize) {
+        self.pump(at);
+        if self.events() && self.ports[at].kind() == Kind::Agent {
             self.pump_input(at);
         }
     }
 
-    fn pump_output(&mut self, at: usize) {
+    pub(super) fn pump_output(&mut self, at: usize) {
         while self.ports[at].transmit() > 0 && !self.ports[at].throttled() {
             let port = &mut self.ports[at];
             port.set_transmit(port.transmit() - 1);
@@ -292,10 +312,16 @@ impl Machine<'_> {
 
     /// `qemu_chr_fe_write` of one element.
     fn give(&mut self, at: usize) -> Given {
+        // A SPICE server that is woken to take a message also sends what it has (`red_char_device_wakeup`).
+        if self.ports[at].kind() == Kind::Agent && self.ports[at].is_connected() {
+            self.pump_input(at);
+        }
         let port = &mut self.ports[at];
         let room = port.unread_by_host() < TRANSPORT_MAX;
         match port.kind() {
-            Kind::Server | Kind::Client | Kind::Agent if !port.is_connected() => Given::Failed,
+            // What nobody will read is taken all the same (`spice_chr_write`).
+            Kind::Agent if !port.is_connected() => Given::Taken,
+            Kind::Server | Kind::Client if !port.is_connected() => Given::Failed,
             Kind::Server | Kind::Client | Kind::Agent if !room => Given::Full,
             // Writes to a pty without a slave, and beyond a ring buffer's end, succeed.
             Kind::Pty if !port.is_connected() => Given::Taken,

@@ -217,7 +217,12 @@ impl Machine<'_> {
         }
         self.ports[at].set_throttled(false);
         self.ports[at].set_watch(false);
+        let held = self.ports[at].held();
         self.flush_held(at);
+        if held && saved.kind() == Kind::Agent {
+            // What waits behind it in the ring goes the same way.
+            self.pump_output(at);
+        }
         let open = self.ports[at].guest_connected();
         let is_agent = saved.kind() == Kind::Agent;
         match self.rules.load {

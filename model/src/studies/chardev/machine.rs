@@ -161,7 +161,7 @@ impl<'a> Machine<'a> {
                 self.can_use(at)?;
                 enabled(!port.posted(), "the scope posts one receive buffer at a time")?;
                 self.ports[at].set_posted(true);
-                self.pump(at);
+                self.pump_asked(at);
             }
             Action::HostConnect { .. } => {
                 enabled(port.kind().has_host(), "this backend has no host that comes and goes")?;
@@ -192,7 +192,7 @@ impl<'a> Machine<'a> {
                     "the scope leaves at most one element unread by the guest",
                 )?;
                 self.ports[at].set_unread_by_guest(port.unread_by_guest() + 1);
-                self.pump(at);
+                self.pump_asked(at);
             }
             Action::HostRead { .. } => {
                 enabled(
