@@ -39,7 +39,7 @@ fn suite(c: &mut Criterion) {
         b.iter(|| {
             let replayed = replay(&suite.traces, &factory, &replay::Options::default());
             assert_eq!(replayed.counts().1, 0);
-            replayed.steps
+            replayed.steps()
         });
     });
     group.finish();
