@@ -211,6 +211,14 @@ impl Shown {
     }
 }
 
+/// `1 step`, `2 steps`.
+pub fn counted(number: impl Into<u64>, what: &str) -> String {
+    match number.into() {
+        1 => format!("1 {what}"),
+        number => format!("{number} {what}s"),
+    }
+}
+
 /// How a search ended, in a word.
 pub fn end_words(end: &End) -> String {
     match end {

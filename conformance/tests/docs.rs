@@ -7,7 +7,7 @@ use std::{fs, path::Path};
 use statusquo::{
     cli::Format,
     matrix::{FreezeMatrix, Matrix, Wanted, refusals_table, tally_table},
-    report::Checked,
+    report::{Checked, counted},
 };
 use statusquo_model::{
     check,
@@ -102,8 +102,8 @@ fn predictions<F: Family>(design: &'static str, binary: &str) {
         let answer = &checked.answers[at];
         let trace = answer.trace.as_ref().unwrap().text();
         text.push_str(&format!(
-            "\n## {}\n\n`statusquo check {name} --design {design} --scope {} --property '{}'`: {length} steps\n\n```text\n{trace}\n```\n",
-            answer.property, checked.scope, answer.property
+            "\n## {}\n\n`statusquo check {name} --design {design} --scope {} --property '{}'`: {}\n\n```text\n{trace}\n```\n",
+            answer.property, checked.scope, answer.property, counted(length as u64, "step")
         ));
     }
     is_current(&format!("{name}-{design}.md"), &text);

@@ -12,7 +12,7 @@ use statusquo_model::{
 use super::{Common, Ended, Format, Which, budget, check::check_one, print, print_json};
 use crate::{
     matrix::Wanted,
-    report::{self, Checked, ShownStep},
+    report::{self, Checked, ShownStep, counted},
     studies::{self, Replayable, Visitor},
 };
 
@@ -150,8 +150,8 @@ fn diff<F: Replayable>(
         ),
         Difference::Differs { path, action, first: one, second: other } => {
             let mut text = format!(
-                "{what}: they differ after {} steps, and no shorter run tells them apart\n",
-                path.len() + 1
+                "{what}: they differ after {}, and no shorter run tells them apart\n",
+                counted(path.len() as u64 + 1, "step")
             );
             for (number, seen) in (1..).zip(&path) {
                 text.push_str(&format!(

@@ -33,7 +33,7 @@ use crate::{
         known::{Known, KnownList, LIST, take_out},
         minimise,
     },
-    report,
+    report::{self, counted},
     studies::{self, Replayable, Visitor},
     systems::{
         exec::{ExecFactory, Names},
@@ -506,12 +506,12 @@ pub(super) fn replay_on<S: Study>(
         .map(|(at, divergence, trace)| {
             let small = minimise(study, trace, divergence.clone(), factory, options.deadline);
             let text = format!(
-                "  trace {}, step {}: {}; the same in {} steps ({} runs):\n{}",
+                "  trace {}, step {}: {}; the same in {} ({}):\n{}",
                 at + 1,
                 divergence.step + 1,
                 divergence.kind(),
-                small.trace.len(),
-                small.runs,
+                counted(small.trace.len() as u64, "step"),
+                counted(small.runs as u64, "run"),
                 explain(study, &small.trace, &small.divergence)
             );
             let value = json!({

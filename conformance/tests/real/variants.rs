@@ -68,7 +68,7 @@ fn a_wrong_design_is_found_out_on_pseries_as_well() {
     let wrong = ["--system", "qemu", "--machine", "pseries", "--scope", "null", "--max-steps", "9"];
     let ran = statusquo(&[&["replay", "chardev", "--design", "as-labelled"], &wrong[..]].concat());
     assert_eq!(ran.code, Some(1), "{ran:?}");
-    let diverges = "the same in 1 steps (1 runs):\n    1  query{port: 0}\n       \
+    let diverges = "the same in 1 step (1 run):\n    1  query{port: 0}\n       \
         expected: reply{chardev: {connected: false, frontend_open: true}}\n       \
         observed: reply{chardev: {connected: true, frontend_open: false}}\n";
     assert!(ran.out.contains(diverges), "{ran:?}");

@@ -7,7 +7,7 @@ use super::{Finding, Walked};
 use crate::{
     cli::{Common, Ended, Format, print, print_json},
     findings::{KILLS, stories},
-    report,
+    report::{self, counted},
 };
 
 /// What became of every violated property of one design, and of the walks that are kept.
@@ -26,7 +26,7 @@ impl Page {
         let stories = stories::of(study)?;
         let system = found.first().map_or("the binary", |one| &one.system);
         let mut text = format!(
-            "<!-- statusquo findings {study} --format markdown -->\n\n# Findings: the model of {design} on {system}\n\n\
+            "<!-- statusquo findings {study} --format markdown -->\n\n# Findings: {study}, the model of {design} on {system}\n\n\
              Every property that the model of {design} violates, replayed on the binary along its shortest \
              demonstration, step by step.\n\
              `confirmed`: every step, and what is seen from outside at the end, were as the model says.\n"
@@ -41,9 +41,13 @@ impl Page {
         }
         for one in found {
             let kills = if one.kills { format!("; {KILLS}") } else { String::new() };
+            let length = match one.class {
+                "confirmed" => format!(" in {}", counted(one.length as u64, "step")),
+                _ => String::new(),
+            };
             text.push_str(&format!(
-                "\n## {}\n\n{} in {} steps{kills}. Again: `statusquo findings {study} --scope {} --property '{}'`\n\n```text\n{}\n```\n",
-                one.property, one.class, one.length, one.scope, one.property, one.shown.text()
+                "\n## {}\n\n{}{length}{kills}. Again: `statusquo findings {study} --scope {} --property '{}'`\n\n```text\n{}\n```\n",
+                one.property, one.class, one.scope, one.property, one.shown.text()
             ));
             if let Some(ended) = &one.ended {
                 text.push_str(&format!("\nThe binary ended: {ended}.\n"));
@@ -96,11 +100,11 @@ impl Page {
             for one in found {
                 let kills = if one.kills { ", and it kills" } else { "" };
                 print(&format!(
-                    "{}: {} (scope {}, {} steps{kills})",
+                    "{}: {} (scope {}, {}{kills})",
                     one.class.to_uppercase(),
                     one.property,
                     one.scope,
-                    one.length
+                    counted(one.length as u64, "step")
                 ))?;
                 print(&one.shown.text())?;
                 if let Some(ended) = &one.ended {

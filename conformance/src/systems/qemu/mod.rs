@@ -67,11 +67,12 @@ macro_rules! kept {
 }
 
 /// Walks that ended a QEMU, as they are kept in the corpus: file, and text.
-pub const KEPT: [(&str, &str); 7] = [
+pub const KEPT: [(&str, &str); 8] = [
     kept!("unplugged-before-the-first-run.json"),
     kept!("loaded-twice-then-ejected.json"),
     kept!("loaded-while-an-unplug-is-asked-for.json"),
     kept!("websocket-replaced-during-its-handshake.json"),
+    kept!("smartcard-opened-twice.json"),
     kept!("saved-after-a-refused-load.json"),
     kept!("kicked-after-a-refused-load.json"),
     kept!("migration-to-a-peer-that-stops-reading.json"),

@@ -192,6 +192,8 @@ pub enum Backend {
     Agent,
     /// A SPICE channel, without SPICE.
     NoSpice,
+    /// A smartcard's channel of SPICE.
+    Smartcard,
 }
 
 /// Where a migration goes to.
@@ -252,7 +254,7 @@ pub enum Flaw {
     Head,
 }
 
-const BACKENDS: [Backend; 22] = [
+const BACKENDS: [Backend; 23] = [
     Backend::Server,
     Backend::SamePath,
     Backend::NoDirectory,
@@ -275,6 +277,7 @@ const BACKENDS: [Backend; 22] = [
     Backend::Tablet,
     Backend::Agent,
     Backend::NoSpice,
+    Backend::Smartcard,
 ];
 const FLAWS: [Flaw; 8] = [
     Flaw::Empty,
@@ -456,6 +459,9 @@ impl Backend {
             Backend::Tablet => plain("wctablet"),
             Backend::Agent => json!({ "type": "qemu-vdagent", "data": { "clipboard": true } }),
             Backend::NoSpice => json!({ "type": "spiceport", "data": { "fqdn": "none" } }),
+            Backend::Smartcard => {
+                json!({ "type": "spicevmc", "data": { "type": "smartcard" } })
+            }
         }
     }
 }
