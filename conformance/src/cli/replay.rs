@@ -74,8 +74,9 @@ pub(super) struct Replay {
     #[arg(long, value_name = "K/N", conflicts_with = "max_steps")]
     part: Option<Part>,
     /// How long one step may take before the system counts as hung
-    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = positive_seconds)]
-    deadline: Duration,
+    /// [default: 10; 60 for real systems, which may have to wait for a processor]
+    #[arg(long, value_name = "SECONDS", value_parser = positive_seconds)]
+    deadline: Option<Duration>,
     #[command(flatten)]
     daemonly: Daemonly,
     /// Divergences that are known [default: conformance/corpus/divergences.toml as it was built in]
@@ -183,6 +184,13 @@ impl Replay {
 }
 
 impl Replay {
+    fn deadline(&self) -> Duration {
+        self.deadline.unwrap_or(match self.system() {
+            System::Qemu | System::Libvirt | System::Vmmd => Duration::from_secs(60),
+            System::Model | System::Vmm | System::Exec => Duration::from_secs(10),
+        })
+    }
+
     fn system(&self) -> System {
         let named = matches!(self.exec.command(), Ok(Some(_)));
         self.system.unwrap_or(if named { System::Exec } else { System::Vmm })
@@ -234,9 +242,11 @@ impl Visitor for StudyVisitor<'_> {
         let (mut done, mut skipped) = (Vec::new(), Vec::new());
         if asked.system() == System::Vmmd {
             let vmmd = asked.daemonly.find(asked.qemu())?;
-            // A daemon that is killed and comes back takes longer than a function call.
-            let deadline = asked.deadline.max(Duration::from_secs(60));
-            let options = Options { jobs: common.threads().get(), deadline, ..Options::default() };
+            let options = Options {
+                jobs: common.threads().get(),
+                deadline: asked.deadline(),
+                ..Options::default()
+            };
             let steps = asked.max_steps.map(NonZeroUsize::get);
             let replaying = Replaying { options, explain: asked.explain, steps };
             for scope in scopes {
@@ -577,7 +587,7 @@ impl Replay {
                     scope: scope.name.to_owned(),
                 };
                 let factory: Arc<dyn Factory<F::Study>> =
-                    Arc::new(ExecFactory::new(command.clone(), names, self.deadline));
+                    Arc::new(ExecFactory::new(command.clone(), names, self.deadline()));
                 // One that cannot even begin is no system; it waits for the first trace now.
                 let first = factory.start();
                 drop(first.with_context(|| format!("the adapter `{command}`"))?);
@@ -607,7 +617,7 @@ impl Replay {
             format!("{} {} {} ({})", F::NAME, design.name, scope.name, suite.header.criterion);
         let jobs = common.threads().get();
         let over = if self.system() == System::Exec { OVER } else { Duration::ZERO };
-        let options = Options { jobs, deadline: self.deadline + over, ..Options::default() };
+        let options = Options { jobs, deadline: self.deadline() + over, ..Options::default() };
         let list = match &self.known {
             Some(path) => {
                 fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?

@@ -80,6 +80,9 @@ pub(super) struct Kept {
     pub(super) moves: Vec<Move>,
 }
 
+/// How often a walk that ends by another signal than it was kept with is walked again.
+const TRIES: usize = 4;
+
 /// The version that is written, and the only one that is read.
 const VERSION: u32 = 1;
 
@@ -101,14 +104,26 @@ impl Kept {
         }
     }
 
-    /// Walks it again: whether QEMU ended as it did then, and how it ended now.
+    /// Walks it again: whether QEMU ended as it did then, and how it ended now. Memory that is used after it was
+    /// freed is found out by the kernel or by the allocator, as it comes: another signal gets another try.
     pub(super) fn again(&self, qemu: &Qemu) -> (bool, Option<End>) {
-        let ran = qemu.ground().walk(&self.moves);
-        let same = ran
-            .end
-            .as_ref()
-            .is_some_and(|end| end.kind == self.kind && end.at + 1 == self.moves.len());
-        (same, ran.end)
+        let signal = |how: &str| how.split(';').next().unwrap_or_default().to_owned();
+        let mut tries = (0..TRIES).map(|_| {
+            let end = qemu.ground().walk(&self.moves).end;
+            let same = end
+                .as_ref()
+                .is_some_and(|end| end.kind == self.kind && end.at + 1 == self.moves.len());
+            let as_then = end.as_ref().is_some_and(|end| signal(&end.how) == signal(&self.how));
+            (same, as_then, end)
+        });
+        let mut last = (false, None);
+        loop {
+            match tries.next() {
+                Some((true, false, end)) => last = (true, end),
+                Some((same, _, end)) => break (same, end),
+                None => break last,
+            }
+        }
     }
 }
 

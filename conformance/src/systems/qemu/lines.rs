@@ -6,10 +6,18 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::{net::sockopt::socket_peercred, process::Pid};
+
+use super::process::sleeps;
 use crate::replay::{Fault, environment};
 
-/// How long an answer may take. Shorter than the deadline of a step, so that what hangs is named.
+/// How long an answer may take of a process that sleeps. Shorter than the deadline of a step, so that what hangs
+/// is named.
 pub(super) const DEADLINE: Duration = Duration::from_secs(8);
+/// How long of one that has something to do, and perhaps no processor to do it on.
+const BUSY: Duration = Duration::from_secs(50);
+/// Between two looks at one that is late.
+const MOMENT: Duration = Duration::from_millis(100);
 /// No line is longer: a ring buffer's contents are a few hundred bytes.
 const LINE_MAX: usize = 1 << 24;
 
@@ -17,12 +25,15 @@ const LINE_MAX: usize = 1 << 24;
 #[derive(Debug)]
 pub(super) struct Lines {
     stream: UnixStream,
+    /// Who is at the other end, where the kernel knows.
+    other: Option<Pid>,
     unread: Vec<u8>,
 }
 
 impl Lines {
     pub(super) fn new(stream: UnixStream) -> Self {
-        Lines { stream, unread: Vec::new() }
+        let other = socket_peercred(&stream).ok().map(|credentials| credentials.pid);
+        Lines { stream, other, unread: Vec::new() }
     }
 
     pub(super) fn send(&mut self, line: &str) -> Result<(), Fault> {
@@ -35,16 +46,27 @@ impl Lines {
 
     /// The next line, or the fault that there is none in time.
     pub(super) fn receive(&mut self) -> Result<String, Fault> {
-        let end = Instant::now() + DEADLINE;
+        self.receive_within(DEADLINE, BUSY)
+    }
+
+    fn receive_within(&mut self, asleep: Duration, busy: Duration) -> Result<String, Fault> {
+        let start = Instant::now();
         loop {
             if let Some(line) = self.take_line()? {
                 return Ok(line);
             }
-            let left = end.saturating_duration_since(Instant::now());
-            if left.is_zero() || !self.read(left)? {
-                return Err(Fault::Hang(DEADLINE));
+            let left = asleep.saturating_sub(start.elapsed()).max(MOMENT);
+            if !self.read(left)? && start.elapsed() >= asleep {
+                let waited = if self.is_busy() { busy } else { asleep };
+                if start.elapsed() >= waited {
+                    return Err(Fault::Hang(waited));
+                }
             }
         }
+    }
+
+    fn is_busy(&self) -> bool {
+        self.other.is_some_and(|process| !sleeps(process))
     }
 
     fn take_line(&mut self) -> Result<Option<String>, Fault> {
@@ -82,4 +104,23 @@ impl Lines {
 /// Whoever owns the process says how it ended.
 fn closed() -> Fault {
     Fault::Died("it closed its control socket".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_something_to_do_is_waited_for() {
+        // The other end is this very process, which is busy with the test.
+        let (one, mut other) = UnixStream::pair().unwrap();
+        let mut lines = Lines::new(one);
+        let (asleep, busy) = (Duration::from_millis(1), Duration::from_millis(350));
+        assert_eq!(lines.receive_within(asleep, busy), Err(Fault::Hang(busy)));
+        // Nobody is known to be there.
+        lines.other = None;
+        assert_eq!(lines.receive_within(asleep, busy), Err(Fault::Hang(asleep)));
+        other.write_all(b"late\n").unwrap();
+        assert_eq!(lines.receive_within(asleep, busy), Ok("late".to_owned()));
+    }
 }

@@ -102,13 +102,9 @@ impl Process {
         if last.is_empty() { String::new() } else { format!("; it said: {}", last.join(" | ")) }
     }
 
-    /// Every thread of it sleeps: what has reached it was handled, and what has not is not on the way inside
-    /// of it. However busy the machine is, a thread that has something to do and no processor is not asleep.
+    /// Every thread of it sleeps: see [`sleeps`].
     pub(super) fn sleeps(&self) -> bool {
-        let threads = fs::read_dir(format!("/proc/{}/task", self.child.id()));
-        threads.is_ok_and(|mut threads| {
-            threads.all(|thread| thread.is_ok_and(|thread| is_asleep(&thread.path())))
-        })
+        sleeps(Pid::from_child(&self.child))
     }
 
     /// Does something while the process stands still.
@@ -120,6 +116,15 @@ impl Process {
         kill_process(pid, Signal::CONT)?;
         Ok(done)
     }
+}
+
+/// Every thread of a process sleeps: what has reached it was handled, and what has not is not on the way inside
+/// of it. However busy the machine is, a thread that has something to do and no processor is not asleep.
+pub(super) fn sleeps(process: Pid) -> bool {
+    let threads = fs::read_dir(format!("/proc/{}/task", process.as_raw_nonzero()));
+    threads.is_ok_and(|mut threads| {
+        threads.all(|thread| thread.is_ok_and(|thread| is_asleep(&thread.path())))
+    })
 }
 
 /// The third field of a thread's `stat`, after its name in parentheses (proc(5)). One that has just ended
