@@ -7,7 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::Errno,
+};
 use serde_json::{Value, json};
 use statusquo_model::studies::chardev::state::Kind;
 
@@ -253,8 +256,12 @@ pub(super) fn accept(
     loop {
         let mut fds = [PollFd::new(listener, PollFlags::IN)];
         let moment = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
-        if poll(&mut fds, Some(&moment)).map_err(environment)? > 0 {
-            return listener.accept().map(|(stream, _)| stream).map_err(environment);
+        match poll(&mut fds, Some(&moment)) {
+            Ok(0) => {}
+            Ok(_) => return listener.accept().map(|(stream, _)| stream).map_err(environment),
+            // A signal that ends this process: whoever handles it says so.
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(environment(error)),
         }
         if let Some(how) = process.ended(Duration::ZERO) {
             return Err(Fault::Died(how));
