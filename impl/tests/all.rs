@@ -14,17 +14,3 @@ mod fuzzed;
 mod qmp;
 #[path = "real/main.rs"]
 mod real;
-
-/// A file that no line above names would not be run, and nobody would miss it.
-#[test]
-fn every_file_is_a_part() {
-    let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
-    for entry in dir.read_dir().unwrap() {
-        let path = entry.unwrap().path();
-        let name = path.file_stem().unwrap().to_str().unwrap();
-        if path.extension().is_some_and(|it| it == "rs") && !["all", "chardev"].contains(&name) {
-            let line = format!("\nmod {name};\n");
-            assert!(include_str!("all.rs").contains(&line), "{} is not run", path.display());
-        }
-    }
-}

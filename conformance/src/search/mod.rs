@@ -303,31 +303,41 @@ mod tests {
         assert!(found.shown > 0 && found.moves > 200);
     }
 
+    /// One that survives everything, and notes the walks; each takes a while.
+    #[derive(Default)]
+    struct Noting {
+        walked: Mutex<Vec<Vec<u8>>>,
+        pause: Duration,
+    }
+
+    impl Ground for Noting {
+        type Move = u8;
+
+        fn beginnings(&self) -> Vec<Vec<u8>> {
+            vec![vec![100], vec![101, 1]]
+        }
+
+        fn alphabet(&self) -> Vec<u8> {
+            (0..50).collect()
+        }
+
+        fn walk(&self, moves: &[u8]) -> Ran {
+            thread::sleep(self.pause);
+            self.walked.lock().unwrap().push(moves.to_vec());
+            Fragile(&[200]).walk(moves)
+        }
+    }
+
     #[test]
     fn time_ends_a_round_and_what_was_walked_is_the_beginning_of_it() {
-        struct Slow(Mutex<Vec<Vec<u8>>>);
-        impl Ground for Slow {
-            type Move = u8;
-            fn beginnings(&self) -> Vec<Vec<u8>> {
-                vec![vec![100]]
-            }
-            fn alphabet(&self) -> Vec<u8> {
-                (0..50).collect()
-            }
-            fn walk(&self, moves: &[u8]) -> Ran {
-                thread::sleep(Duration::from_millis(20));
-                self.0.lock().unwrap().push(moves.to_vec());
-                Fragile(&[200]).walk(moves)
-            }
-        }
-        let walked = |options: Options| {
-            let slow = Slow(Mutex::default());
-            let found = search(&slow, &options, &|_, _| {});
-            (found.walks, slow.0.into_inner().unwrap())
+        let walked = |pause: u64, options: Options| {
+            let ground = Noting { pause: Duration::from_millis(pause), ..Noting::default() };
+            let found = search(&ground, &Options { jobs: 1, ..options }, &|_, _| {});
+            (found.walks, ground.walked.into_inner().unwrap())
         };
-        let (all, whole) = walked(Options { jobs: 1, ..options(ROUND) });
+        let (all, whole) = walked(0, options(ROUND));
         let until = Instant::now() + Duration::from_millis(50);
-        let (some, part) = walked(Options { jobs: 1, until, ..options(ROUND) });
+        let (some, part) = walked(20, Options { until, ..options(ROUND) });
         assert_eq!(all, ROUND);
         assert!((1..ROUND).contains(&some), "{some} of {ROUND} walks in time for three");
         assert_eq!(part, whole[..some]);
@@ -336,23 +346,9 @@ mod tests {
     #[test]
     fn the_same_seed_walks_the_same_at_any_number_of_threads() {
         let walked = |jobs: usize, seed: u64| {
-            let all = Mutex::new(Vec::new());
-            struct Noting<'n>(&'n Mutex<Vec<Vec<u8>>>);
-            impl Ground for Noting<'_> {
-                type Move = u8;
-                fn beginnings(&self) -> Vec<Vec<u8>> {
-                    vec![vec![100], vec![101, 1]]
-                }
-                fn alphabet(&self) -> Vec<u8> {
-                    (0..50).collect()
-                }
-                fn walk(&self, moves: &[u8]) -> Ran {
-                    self.0.lock().unwrap().push(moves.to_vec());
-                    Fragile(&[200]).walk(moves)
-                }
-            }
-            search(&Noting(&all), &Options { jobs, seed, ..options(100) }, &|_, _| {});
-            let mut all = all.into_inner().unwrap();
+            let ground = Noting::default();
+            search(&ground, &Options { jobs, seed, ..options(100) }, &|_, _| {});
+            let mut all = ground.walked.into_inner().unwrap();
             all.sort();
             all
         };
