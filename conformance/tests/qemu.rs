@@ -170,6 +170,21 @@ fn a_pty_that_no_port_has_used_is_not_looked_at() {
 }
 
 #[test]
+fn input_of_a_pty_waits_for_a_host_once_a_front_end_has_seen_none() {
+    let [write, post] = [HostWrite { port: 0 }, GuestPost { port: 0 }];
+    let [connect, disconnect] = [HostConnect { port: 0 }, HostDisconnect { port: 0 }];
+    let received = |trace: &Trace<Study>| trace.last().unwrap().outcome.port0.guest_receives;
+    let open = after(&ON, &[GuestOpen { port: 0 }]);
+
+    let read_on = is_so("pty", &after(&open, &[write, disconnect, post]));
+    assert_eq!(received(&read_on), 1, "what was sent is read to its end");
+    let seen = after(&open, &[Stop, write, disconnect, Cont, post]);
+    assert_eq!(received(&is_so("pty", &seen)), 0, "the front-end that comes back sees no host");
+    let again = is_so("pty", &after(&seen, &[connect]));
+    assert_eq!(received(&again), 1, "and the next host brings it");
+}
+
+#[test]
 fn a_half_closed_peer_is_cut_off() {
     let then = [GuestOpen { port: 0 }, HostHalfClose { port: 0 }, GuestPost { port: 0 }];
     let trace = is_so("server", &after(&ON, &then));

@@ -75,7 +75,16 @@ impl Machine<'_> {
         port.set_frontend_open(client);
     }
 
+    /// A front-end that comes or goes makes a pty look whether its slave is held.
+    pub(super) fn look_for_slave(&mut self, at: usize) {
+        let port = &mut self.ports[at];
+        if port.kind() == Kind::Pty && !port.is_connected() && port.unread_by_guest() > 0 {
+            port.set_hung_up(true);
+        }
+    }
+
     pub(super) fn transport_up(&mut self, at: usize) {
+        self.ports[at].set_hung_up(false);
         if self.events() && !self.ports[at].overlooked() {
             self.book(at, Event::TransportUp);
             if self.hears(at) {
@@ -230,6 +239,7 @@ impl Machine<'_> {
     pub(super) fn attach_if_running(&mut self, at: usize) {
         if self.rules.detached_while_stopped && self.ports[at].plugged() {
             self.ports[at].set_attached(self.bus.running());
+            self.look_for_slave(at);
             if self.ports[at].attached() && self.ports[at].backend_open() {
                 self.opened(at);
             }
@@ -355,7 +365,8 @@ impl Machine<'_> {
                 }
             }
         };
-        if !(may_read && port.plugged() && port.attached() && port.backend_open()) {
+        let watched = port.attached() && !port.hung_up();
+        if !(may_read && port.plugged() && watched && port.backend_open()) {
             return;
         }
         if port.unread_by_guest() > 0 {

@@ -98,6 +98,7 @@ impl Machine<'_> {
             return;
         }
         self.ports[at].set_attached(true);
+        self.look_for_slave(at);
         if self.rules.device_is_client {
             self.set_guest(at, true);
         }
@@ -137,6 +138,7 @@ impl Machine<'_> {
         let port = &mut self.ports[at];
         port.set_unread_by_host(0);
         port.set_unread_by_guest(0);
+        port.set_hung_up(false);
         port.set_kind(to);
         port.set_overlooked(to == Kind::Pty && !port.plugged());
         port.set_peer(if opens { Peer::Connected } else { Peer::Gone });
@@ -188,6 +190,7 @@ impl Machine<'_> {
         port.set_peer(if on { Peer::Connected } else { Peer::Gone });
         port.set_unread_by_host(0);
         port.set_unread_by_guest(0);
+        port.set_hung_up(false);
         port.set_limited(false);
         port.set_late(Late::Nothing);
         port.set_backend_open(false);

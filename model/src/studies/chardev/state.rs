@@ -190,8 +190,9 @@ pub struct Port {
     /// What the last part of a load will find of it.
     #[bits(2)]
     pub awaited: Awaited,
-    #[bits(1)]
-    __: u8,
+    /// A front-end came to this pty while nobody held its slave: what was sent before stays there until somebody
+    /// does (`pty_chr_state`, which takes the watch away).
+    pub hung_up: bool,
 }
 
 /// What QEMU's post-load timer, which keeps a pointer to every port that was loaded, will find of one.
