@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 
 use crate::{
     check,
-    explore::{ExploreError, Options},
+    explore::Options,
     family::{Design, Family, Role, Scope},
     pins::{self, Pin},
     second_opinion::{self, Agreement, Disagreement},
@@ -36,15 +36,7 @@ pub trait AnyFamily: Sync {
     /// Every design at every scope that is pinned.
     fn pinned(&self) -> Vec<(&'static Design, &'static Scope)>;
 
-    /// The verdicts of one design at one scope, as they would be pinned.
-    fn verdicts(
-        &self,
-        design: &Design,
-        scope: &Scope,
-        options: &Options<'_>,
-    ) -> Result<Vec<Pin>, ExploreError>;
-
-    /// The same, and what stateright says of the same design at the same scope.
+    /// The verdicts of one design at one scope, as they would be pinned, and what stateright says of the same.
     fn second_opinion(
         &self,
         design: &Design,
@@ -65,16 +57,6 @@ impl<F: Family + Sync> AnyFamily for F {
     fn pinned(&self) -> Vec<(&'static Design, &'static Scope)> {
         let scopes = F::scopes().iter().filter(|scope| scope.role != Role::OnRequest);
         scopes.flat_map(|scope| F::designs().iter().map(move |design| (design, scope))).collect()
-    }
-
-    fn verdicts(
-        &self,
-        design: &Design,
-        scope: &Scope,
-        options: &Options<'_>,
-    ) -> Result<Vec<Pin>, ExploreError> {
-        let report = check::check(&F::study(design, scope), options, |_| true)?;
-        Ok(pins::of(design.name, scope.name, &report))
     }
 
     fn second_opinion(

@@ -108,22 +108,21 @@ impl Kept {
     /// freed is found out by the kernel or by the allocator, as it comes: another signal gets another try.
     pub(super) fn again(&self, qemu: &Qemu) -> (bool, Option<End>) {
         let signal = |how: &str| how.split(';').next().unwrap_or_default().to_owned();
-        let mut tries = (0..TRIES).map(|_| {
-            let end = qemu.ground().walk(&self.moves).end;
-            let same = end
-                .as_ref()
-                .is_some_and(|end| end.kind == self.kind && end.at + 1 == self.moves.len());
-            let as_then = end.as_ref().is_some_and(|end| signal(&end.how) == signal(&self.how));
-            (same, as_then, end)
-        });
-        let mut last = (false, None);
-        loop {
-            match tries.next() {
-                Some((true, false, end)) => last = (true, end),
-                Some((same, _, end)) => break (same, end),
-                None => break last,
+        let mut ran = self.once_more(qemu);
+        for _ in 1..TRIES {
+            match &ran {
+                (true, Some(end)) if signal(&end.how) != signal(&self.how) => {}
+                _ => break,
             }
+            ran = self.once_more(qemu);
         }
+        ran
+    }
+
+    fn once_more(&self, qemu: &Qemu) -> (bool, Option<End>) {
+        let end = qemu.ground().walk(&self.moves).end;
+        let is_same = |end: &End| end.kind == self.kind && end.at + 1 == self.moves.len();
+        (end.as_ref().is_some_and(is_same), end)
     }
 }
 

@@ -257,10 +257,9 @@ pub(super) fn accept(
         let mut fds = [PollFd::new(listener, PollFlags::IN)];
         let moment = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
         match poll(&mut fds, Some(&moment)) {
-            Ok(0) => {}
+            // Nobody yet; or a signal that ends this process, and whoever handles it says so.
+            Ok(0) | Err(Errno::INTR) => {}
             Ok(_) => return listener.accept().map(|(stream, _)| stream).map_err(environment),
-            // A signal that ends this process: whoever handles it says so.
-            Err(Errno::INTR) => {}
             Err(error) => return Err(environment(error)),
         }
         if let Some(how) = process.ended(Duration::ZERO) {
