@@ -207,6 +207,57 @@ fn a_paused_guest_is_touched() {
     assert_eq!(trace.last().unwrap().outcome.port0.completed, 1);
 }
 
+/// One is with the host, one is held, one waits in the ring.
+const THREE_WRITES: [Action; 3] = [GuestWrite { port: 0 }; 3];
+/// One waits in the ring of a port that is throttled and holds nothing: a reset has dropped it.
+const BEHIND_A_THROTTLE: [Action; 5] = [
+    GuestWrite { port: 0 },
+    GuestWrite { port: 0 },
+    SystemReset,
+    DriverInit,
+    GuestWrite { port: 0 },
+];
+
+fn completed(trace: &Trace<Study>) -> u8 {
+    trace.last().unwrap().outcome.port0.completed
+}
+
+#[test]
+fn a_load_flushes_the_ring_behind_what_the_port_held() {
+    let hop = Migrate { host: true, run: false };
+    let once = is_so("client", &after(&ON, &[&THREE_WRITES[..], &[hop]].concat()));
+    assert_eq!(completed(&once), 1, "the new host has what the port held");
+    // What waited in the ring is held now, so the next load has it to give.
+    let twice = is_so("client", &after(&ON, &[&THREE_WRITES[..], &[hop, hop]].concat()));
+    assert_eq!(completed(&twice), 1);
+    let gone = [hop, HostDisconnect { port: 0 }, Cont];
+    assert_eq!(completed(&is_so("client", &after(&ON, &[&THREE_WRITES[..], &gone].concat()))), 0);
+}
+
+#[test]
+fn a_migrated_ring_waits_for_a_kick_where_the_port_held_nothing() {
+    for host in [false, true] {
+        let hop = [Migrate { host, run: true }];
+        let trace = is_so("server", &after(&ON, &[&BEHIND_A_THROTTLE[..], &hop].concat()));
+        assert_eq!(completed(&trace), 0, "throttling does not migrate, and nobody looks");
+    }
+    let read = [Migrate { host: true, run: true }, HostRead { port: 0 }];
+    let trace = is_so("server", &after(&ON, &[&BEHIND_A_THROTTLE[..], &read].concat()));
+    assert_eq!(
+        (shown(&trace), completed(&trace)),
+        (Reply::Nothing, 0),
+        "a host that reads is none"
+    );
+}
+
+#[test]
+fn a_host_that_hangs_up_wakes_a_port_that_does_not_hear_of_it() {
+    let away = [Stop, HostDisconnect { port: 0 }, HostConnect { port: 0 }, SaveLoad];
+    let trace = is_so("client", &after(&ON, &[&BEHIND_A_THROTTLE[..], &away].concat()));
+    // It took the element from the ring and found nobody to give it to.
+    assert_eq!(completed(&trace), 1, "a load tries again what the port holds");
+}
+
 #[test]
 fn a_notice_of_a_port_that_is_gone() {
     let port = 0;
@@ -216,10 +267,17 @@ fn a_notice_of_a_port_that_is_gone() {
 }
 
 #[test]
-fn a_second_hop_and_a_port_that_is_replugged() {
+fn a_second_hop_a_port_that_is_replugged_and_a_client_that_is_half_closed() {
     let hop = Migrate { host: true, run: true };
     let then = [hop, Stop, Migrate { host: false, run: false }, Cont, QUERY];
     is_so("server", &after(&ON, &then));
+    let half_closed = [
+        GuestOpen { port: 0 },
+        GuestWrite { port: 0 },
+        GuestPost { port: 0 },
+        HostHalfClose { port: 0 },
+    ];
+    is_so("client", &after(&ON, &half_closed));
     is_so("client", &after(&ON, &[Unplug { port: 0 }, Plug { port: 0 }, Plug { port: 0 }, QUERY]));
     is_so("file", &after(&ON[..2], &[DriverReset, DriverInit, SystemReset, DriverInit, SaveLoad]));
 }

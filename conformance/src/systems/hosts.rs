@@ -127,7 +127,11 @@ impl Host {
 
     pub(crate) fn half_close(&mut self) -> io::Result<()> {
         match self {
-            Host::Socket { stream, .. } => stream.shutdown(Shutdown::Write),
+            // Nor does it listen for another, or the chardev, which takes this for the end, calls again.
+            Host::Socket { stream, listener } => {
+                *listener = None;
+                stream.shutdown(Shutdown::Write)
+            }
             _ => Err(io::Error::other("only a socket has two directions")),
         }
     }

@@ -101,11 +101,15 @@ impl Machine<'_> {
             self.book(at, Event::TransportDown);
             if self.hears(at) {
                 self.closed(at);
-            } else if self.ports[at].kind() == Kind::Agent && self.ports[at].watch() {
-                // Its watch ends with the transport, whoever hears of it (`spice_char_source_check`). What the
-                // port held it has dropped before.
+            } else if self.ports[at].watch() {
+                // It ends with the transport, whoever hears of that.
                 self.ports[at].set_throttled(false);
                 self.ports[at].set_watch(false);
+                if self.ports[at].kind() != Kind::Agent {
+                    // The hang-up wakes the port, which tries again and fails. A SPICE server's watch just ends
+                    // (`spice_char_source_check`), and what the port held is dropped before.
+                    self.flush(at);
+                }
             }
         }
     }
@@ -120,7 +124,7 @@ impl Machine<'_> {
             self.ports[at].set_host_connected(true);
             self.tell_guest(at, true);
         }
-        self.pump(at);
+        self.poll(at);
     }
 
     /// `CHR_EVENT_CLOSED` at the port: what it holds and what the guest has queued is discarded.
@@ -192,7 +196,7 @@ impl Machine<'_> {
     pub(super) fn guest_says(&mut self, at: usize, open: bool) {
         if self.events() {
             self.set_guest(at, open);
-            self.pump(at);
+            self.poll(at);
         }
     }
 
@@ -254,20 +258,55 @@ impl Machine<'_> {
         if self.ports[at].throttled() && self.ports[at].watch() {
             self.ports[at].set_throttled(false);
             self.ports[at].set_watch(false);
-            self.flush_held(at);
+            self.flush(at);
         }
-        self.pump(at);
+        self.poll(at);
     }
 
-    /// Tries again to write the element that the port holds.
-    pub(super) fn flush_held(&mut self, at: usize) {
-        if self.ports[at].held() {
-            self.ports[at].set_held(false);
-            match self.give(at) {
-                Given::Taken => self.outcome.seen_mut(at).completed += 1,
-                Given::Full => self.throttle(at, true),
-                Given::Failed => self.throttle(at, false),
+    /// The guest has put something in the ring, and says so: the one time that anybody looks there who did not
+    /// have to wait before (`handle_output`).
+    pub(super) fn kick(&mut self, at: usize) {
+        if !self.events() {
+            return;
+        }
+        if !self.may_write(at) {
+            // Given away or dropped: the guest sees the same.
+            let port = &mut self.ports[at];
+            self.outcome.seen_mut(at).completed += port.transmit();
+            port.set_transmit(0);
+        } else if !self.ports[at].throttled() {
+            self.flush(at);
+        }
+        self.poll(at);
+    }
+
+    /// The element that the port holds, and what waits behind it in the ring (`do_flush_queued_data`).
+    pub(super) fn flush(&mut self, at: usize) {
+        while !self.ports[at].throttled() {
+            let port = &mut self.ports[at];
+            if port.held() {
+                port.set_held(false);
+            } else if port.transmit() > 0 {
+                port.set_transmit(port.transmit() - 1);
+            } else {
+                break;
             }
+            match (self.give(at), self.rules.gate) {
+                (Given::Taken, _) | (Given::Failed, Gate::Book) => {
+                    self.outcome.seen_mut(at).completed += 1;
+                }
+                (Given::Full, _) => self.throttle(at, true),
+                (Given::Failed, Gate::Flags) => self.throttle(at, false),
+            }
+        }
+    }
+
+    /// Does the port write now, or throw away?
+    fn may_write(&self, at: usize) -> bool {
+        let port = self.ports[at];
+        match self.rules.gate {
+            Gate::Flags => port.host_connected(),
+            Gate::Book => self.rules.write_in.contains(&port.book()),
         }
     }
 
@@ -279,44 +318,19 @@ impl Machine<'_> {
         port.set_watch(watch);
     }
 
-    /// Moves what can be moved, both ways.
+    /// Everybody's bytes are polled for but a SPICE server's, which does not try again by itself.
     #[inline]
-    pub(super) fn pump(&mut self, at: usize) {
-        if self.events() {
-            self.pump_output(at);
-            // Everybody else's bytes are polled for. A SPICE server does not try again by itself.
-            if self.ports[at].kind() != Kind::Agent {
-                self.pump_input(at);
-            }
+    pub(super) fn poll(&mut self, at: usize) {
+        if self.events() && self.ports[at].kind() != Kind::Agent {
+            self.take_input(at);
         }
     }
 
-    /// The same where a SPICE server, too, has a reason to try: a new message of its client's, or a guest that asks
+    /// Where a SPICE server, too, has a reason to try: a new message of its client's, or a guest that asks
     /// (`chr_accept_input`).
-    pub(super) fn pump_asked(&mut self, at: usize) {
-        self.pump(at);
-        if self.events() && self.ports[at].kind() == Kind::Agent {
-            self.pump_input(at);
-        }
-    }
-
-    pub(super) fn pump_output(&mut self, at: usize) {
-        while self.ports[at].transmit() > 0 && !self.ports[at].throttled() {
-            let port = &mut self.ports[at];
-            port.set_transmit(port.transmit() - 1);
-            let may_write = match self.rules.gate {
-                Gate::Flags => port.host_connected(),
-                Gate::Book => self.rules.write_in.contains(&port.book()),
-            };
-            let given = if may_write { self.give(at) } else { Given::Taken };
-            match (given, self.rules.gate) {
-                // Given away or dropped: the guest sees the same.
-                (Given::Taken, _) | (Given::Failed, Gate::Book) => {
-                    self.outcome.seen_mut(at).completed += 1;
-                }
-                (Given::Full, _) => self.throttle(at, true),
-                (Given::Failed, Gate::Flags) => self.throttle(at, false),
-            }
+    pub(super) fn poll_asked(&mut self, at: usize) {
+        if self.events() {
+            self.take_input(at);
         }
     }
 
@@ -324,7 +338,7 @@ impl Machine<'_> {
     fn give(&mut self, at: usize) -> Given {
         // A SPICE server that is woken to take a message also sends what it has (`red_char_device_wakeup`).
         if self.ports[at].kind() == Kind::Agent && self.ports[at].is_connected() {
-            self.pump_input(at);
+            self.take_input(at);
         }
         let port = &mut self.ports[at];
         let room = port.unread_by_host() < TRANSPORT_MAX;
@@ -348,7 +362,7 @@ impl Machine<'_> {
         }
     }
 
-    fn pump_input(&mut self, at: usize) {
+    fn take_input(&mut self, at: usize) {
         let port = &mut self.ports[at];
         let (may_read, can_deliver) = {
             let ready = self.bus.driver() && port.posted();

@@ -57,7 +57,7 @@ impl Machine<'_> {
             if machine.ports[at].added() {
                 machine.announce(at);
             }
-            machine.pump(at);
+            machine.poll(at);
         });
     }
 
@@ -191,6 +191,8 @@ impl Machine<'_> {
         port.set_unread_by_host(0);
         port.set_unread_by_guest(0);
         port.set_hung_up(false);
+        port.set_throttled(false);
+        port.set_watch(false);
         port.set_limited(false);
         port.set_late(Late::Nothing);
         port.set_backend_open(false);
@@ -218,13 +220,11 @@ impl Machine<'_> {
         if !saved.plugged() {
             return;
         }
-        self.ports[at].set_throttled(false);
-        self.ports[at].set_watch(false);
-        let held = self.ports[at].held();
-        self.flush_held(at);
-        if held && saved.kind() == Kind::Agent {
-            // What waits behind it in the ring goes the same way.
-            self.pump_output(at);
+        if self.ports[at].held() {
+            // "Port was throttled on source": what else is in the ring waits for the guest's next kick.
+            self.ports[at].set_throttled(false);
+            self.ports[at].set_watch(false);
+            self.flush(at);
         }
         let open = self.ports[at].guest_connected();
         let is_agent = saved.kind() == Kind::Agent;

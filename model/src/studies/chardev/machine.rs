@@ -155,13 +155,13 @@ impl<'a> Machine<'a> {
                     "the scope has at most one element on its way to a pty",
                 )?;
                 self.ports[at].set_transmit(port.transmit() + 1);
-                self.pump(at);
+                self.kick(at);
             }
             Action::GuestPost { .. } => {
                 self.can_use(at)?;
                 enabled(!port.posted(), "the scope posts one receive buffer at a time")?;
                 self.ports[at].set_posted(true);
-                self.pump_asked(at);
+                self.poll_asked(at);
             }
             Action::HostConnect { .. } => {
                 enabled(port.kind().has_host(), "this backend has no host that comes and goes")?;
@@ -181,7 +181,7 @@ impl<'a> Machine<'a> {
                 )?;
                 enabled(port.peer() == Peer::Connected, "the host's sending side is not open")?;
                 self.ports[at].set_peer(Peer::HalfClosed);
-                self.pump(at);
+                self.poll(at);
             }
             Action::HostWrite { .. } => {
                 enabled(port.kind() != Kind::Ring, "a ring buffer takes no input from the host")?;
@@ -192,7 +192,7 @@ impl<'a> Machine<'a> {
                     "the scope leaves at most one element unread by the guest",
                 )?;
                 self.ports[at].set_unread_by_guest(port.unread_by_guest() + 1);
-                self.pump_asked(at);
+                self.poll_asked(at);
             }
             Action::HostRead { .. } => {
                 enabled(

@@ -102,7 +102,7 @@ impl Machine<'_> {
         if port.added() {
             self.announce(at);
         }
-        self.pump_asked(at);
+        self.poll_asked(at);
     }
 
     /// What `ours` promises of a port, said once more from the facts alone.
