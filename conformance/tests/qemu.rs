@@ -258,6 +258,15 @@ fn a_host_that_hangs_up_wakes_a_port_that_does_not_hear_of_it() {
     assert_eq!(completed(&trace), 1, "a load tries again what the port holds");
 }
 
+/// What was loaded is settled before the main loop polls: a host that has closed half is gone only then.
+#[test]
+fn a_load_is_settled_before_the_end_of_the_input_is_read() {
+    let open = [GuestOpen { port: 0 }, GuestPost { port: 0 }, Stop, HostHalfClose { port: 0 }];
+    let trace = is_so("client", &after(&ON, &[&open[..], &[SaveLoad, Cont]].concat()));
+    let told = trace.last().unwrap().outcome.port0.guest_told;
+    assert_eq!(told, [false].into_iter().collect());
+}
+
 #[test]
 fn a_notice_of_a_port_that_is_gone() {
     let port = 0;

@@ -124,7 +124,6 @@ impl Machine<'_> {
             self.ports[at].set_host_connected(true);
             self.tell_guest(at, true);
         }
-        self.poll(at);
     }
 
     /// `CHR_EVENT_CLOSED` at the port: what it holds and what the guest has queued is discarded.
@@ -196,7 +195,6 @@ impl Machine<'_> {
     pub(super) fn guest_says(&mut self, at: usize, open: bool) {
         if self.events() {
             self.set_guest(at, open);
-            self.poll(at);
         }
     }
 
@@ -260,7 +258,6 @@ impl Machine<'_> {
             self.ports[at].set_watch(false);
             self.flush(at);
         }
-        self.poll(at);
     }
 
     /// The guest has put something in the ring, and says so: the one time that anybody looks there who did not
@@ -277,7 +274,6 @@ impl Machine<'_> {
         } else if !self.ports[at].throttled() {
             self.flush(at);
         }
-        self.poll(at);
     }
 
     /// The element that the port holds, and what waits behind it in the ring (`do_flush_queued_data`).
@@ -318,18 +314,18 @@ impl Machine<'_> {
         port.set_watch(watch);
     }
 
-    /// Everybody's bytes are polled for but a SPICE server's, which does not try again by itself.
+    /// QEMU's main loop, once what was asked of it is done. A SPICE server does not try again by itself.
     #[inline]
     pub(super) fn poll(&mut self, at: usize) {
-        if self.events() && self.ports[at].kind() != Kind::Agent {
+        if self.ports[at].kind() != Kind::Agent {
             self.take_input(at);
         }
     }
 
-    /// Where a SPICE server, too, has a reason to try: a new message of its client's, or a guest that asks
+    /// What gives a SPICE server a reason to try: a new message of its client's, or a guest that asks
     /// (`chr_accept_input`).
-    pub(super) fn poll_asked(&mut self, at: usize) {
-        if self.events() {
+    pub(super) fn accept_input(&mut self, at: usize) {
+        if self.events() && self.ports[at].kind() == Kind::Agent {
             self.take_input(at);
         }
     }
@@ -362,37 +358,42 @@ impl Machine<'_> {
         }
     }
 
-    fn take_input(&mut self, at: usize) {
-        let port = &mut self.ports[at];
-        let (may_read, can_deliver) = {
-            let ready = self.bus.driver() && port.posted();
-            match self.rules.gate {
-                Gate::Flags => {
-                    let ready = ready && port.guest_connected();
-                    (ready, ready && port.host_connected())
+    pub(super) fn take_input(&mut self, at: usize) {
+        while let Some(can_deliver) = self.may_read(at) {
+            let port = &mut self.ports[at];
+            if port.unread_by_guest() > 0 {
+                port.set_unread_by_guest(port.unread_by_guest() - 1);
+                if can_deliver {
+                    port.set_posted(false);
+                    self.outcome.seen_mut(at).guest_receives += 1;
                 }
-                // In C the rule lets bytes be read, and nobody is there for them.
-                Gate::Book => {
-                    let client = port.book() == Label::A;
-                    let may = self.rules.read_in.contains(&port.book()) && (ready || !client);
-                    (may, ready && client)
-                }
+            } else if port.peer() == Peer::HalfClosed {
+                // End of file on input is taken for the end of the connection.
+                self.cut_off(at);
+                self.transport_down(at);
+            } else {
+                break;
             }
-        };
-        let watched = port.attached() && !port.hung_up();
-        if !(may_read && port.plugged() && watched && port.backend_open()) {
-            return;
         }
-        if port.unread_by_guest() > 0 {
-            port.set_unread_by_guest(port.unread_by_guest() - 1);
-            if can_deliver {
-                port.set_posted(false);
-                self.outcome.seen_mut(at).guest_receives += 1;
+    }
+
+    /// Does the port read now, and if so, does what it reads get to its guest?
+    #[inline]
+    fn may_read(&self, at: usize) -> Option<bool> {
+        let port = self.ports[at];
+        let watched = port.attached() && !port.hung_up();
+        if !(port.plugged() && watched && port.backend_open()) {
+            return None;
+        }
+        let ready = self.bus.driver() && port.posted();
+        match self.rules.gate {
+            Gate::Flags => (ready && port.guest_connected()).then_some(port.host_connected()),
+            // In C the rule lets bytes be read, and nobody is there for them.
+            Gate::Book => {
+                let client = port.book() == Label::A;
+                let may = self.rules.read_in.contains(&port.book()) && (ready || !client);
+                may.then_some(ready && client)
             }
-        } else if port.peer() == Peer::HalfClosed {
-            // End of file on input is taken for the end of the connection.
-            self.cut_off(at);
-            self.transport_down(at);
         }
     }
 }

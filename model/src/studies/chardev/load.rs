@@ -57,7 +57,6 @@ impl Machine<'_> {
             if machine.ports[at].added() {
                 machine.announce(at);
             }
-            machine.poll(at);
         });
     }
 

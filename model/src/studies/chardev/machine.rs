@@ -69,6 +69,8 @@ impl<'a> Machine<'a> {
     pub(super) fn rest(&mut self) {
         if self.believes() {
             self.settle();
+        } else if !self.bus.dead() {
+            self.each(Self::poll);
         }
         if self.bus.dead() {
             State { ports: self.ports, bus: self.bus } = State::dead();
@@ -161,7 +163,7 @@ impl<'a> Machine<'a> {
                 self.can_use(at)?;
                 enabled(!port.posted(), "the scope posts one receive buffer at a time")?;
                 self.ports[at].set_posted(true);
-                self.poll_asked(at);
+                self.accept_input(at);
             }
             Action::HostConnect { .. } => {
                 enabled(port.kind().has_host(), "this backend has no host that comes and goes")?;
@@ -181,7 +183,6 @@ impl<'a> Machine<'a> {
                 )?;
                 enabled(port.peer() == Peer::Connected, "the host's sending side is not open")?;
                 self.ports[at].set_peer(Peer::HalfClosed);
-                self.poll(at);
             }
             Action::HostWrite { .. } => {
                 enabled(port.kind() != Kind::Ring, "a ring buffer takes no input from the host")?;
@@ -192,7 +193,7 @@ impl<'a> Machine<'a> {
                     "the scope leaves at most one element unread by the guest",
                 )?;
                 self.ports[at].set_unread_by_guest(port.unread_by_guest() + 1);
-                self.poll_asked(at);
+                self.accept_input(at);
             }
             Action::HostRead { .. } => {
                 enabled(

@@ -102,7 +102,7 @@ impl Machine<'_> {
         if port.added() {
             self.announce(at);
         }
-        self.poll_asked(at);
+        self.take_input(at);
     }
 
     /// What `ours` promises of a port, said once more from the facts alone.
