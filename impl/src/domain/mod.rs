@@ -160,18 +160,24 @@ impl Domain {
 
     /// The path of the emulator.
     pub fn emulator(&self) -> Option<Cow<'_, str>> {
-        let node = self.document.descendant(self.root, "devices/emulator")?;
+        let node = self.devices_nodes().find_map(|node| self.document.child(node, "emulator"))?;
         Some(self.document.text(node))
     }
 
-    /// The element `<devices>`.
+    /// The first element `<devices>`.
     pub fn devices_node(&self) -> Option<NodeId> {
-        self.document.child(self.root, "devices")
+        self.devices_nodes().next()
+    }
+
+    /// Every element `<devices>`: libvirt's schema allows one, and its parser reads them all
+    /// (`virDomainDefParseXML` asks for `./devices/disk` and its like).
+    fn devices_nodes(&self) -> impl Iterator<Item = NodeId> {
+        self.document.children_named(self.root, "devices")
     }
 
     /// All devices of known classes, in order.
     pub fn devices(&self) -> impl Iterator<Item = Device<'_>> {
-        let nodes = self.devices_node().into_iter().flat_map(|node| self.document.children(node));
+        let nodes = self.devices_nodes().flat_map(|node| self.document.children(node));
         nodes.filter_map(|node| self.device(node))
     }
 
@@ -195,16 +201,16 @@ impl Domain {
             let found = name.to_owned();
             return Err(read.error(read.root(), Problem::Root { expected: "device", found }));
         };
-        let devices = match self.devices_node() {
+        let last = self.of(class).last().map(|device| device.node);
+        let xml = read.fragment(read.root());
+        if let Some(next) = last.and_then(|last| self.document.next_element(last)) {
+            return self.document.insert_xml(next, &xml);
+        }
+        let devices = match last.map_or(self.devices_node(), |last| self.document.parent(last)) {
             Some(devices) => devices,
             None => self.document.append_element(self.root, "devices")?,
         };
-        let xml = read.fragment(read.root());
-        let last = self.of(class).last().map(|device| device.node);
-        match last.and_then(|last| self.document.next_element(last)) {
-            Some(next) => self.document.insert_xml(next, &xml),
-            None => self.document.append_xml(devices, &xml),
-        }
+        self.document.append_xml(devices, &xml)
     }
 
     /// Removes a device.

@@ -217,7 +217,7 @@ pub(in crate::daemon) fn with_mac(xml: &str) -> Result<String, Error> {
     if document.is(root, "interface") {
         interfaces.push(root);
     }
-    if let Some(devices) = document.child(root, "devices") {
+    for devices in document.children_named(root, "devices") {
         interfaces.extend(document.children_named(devices, "interface"));
     }
     interfaces.retain(|interface| document.get(*interface, "mac/@address").is_none());
