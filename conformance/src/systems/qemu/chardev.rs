@@ -387,7 +387,7 @@ impl Replayed {
 
     /// Adds what has happened since last looked.
     fn observe(&mut self, action: Action, seen: &mut Outcome) -> Result<(), Fault> {
-        let runs = self.machine.runs()?;
+        let runs = self.machine.qmp.runs()?;
         for notice in self.driver.notices(&mut self.machine.qtest, runs)? {
             match notice {
                 Notice::Announced(port) => seen.seen_mut(port as usize - 1).announced = true,
@@ -396,7 +396,7 @@ impl Replayed {
                 }
             }
         }
-        for event in self.machine.qmp.take_events() {
+        for event in self.machine.qmp.take_events()? {
             if event["event"] == "VSERPORT_CHANGE" {
                 let id = event["data"]["id"].as_str().unwrap_or_default();
                 let at = (0..self.ends.len()).find(|at| machine::device(*at) == id);

@@ -6,7 +6,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::{net::sockopt::socket_peercred, process::Pid};
+use rustix::{
+    io::Errno,
+    net::{RecvFlags, recv, sockopt::socket_peercred},
+    process::Pid,
+};
 
 use super::process::sleeps;
 use crate::replay::{Fault, environment};
@@ -47,6 +51,23 @@ impl Lines {
     /// The next line, or the fault that there is none in time.
     pub(super) fn receive(&mut self) -> Result<String, Fault> {
         self.receive_within(DEADLINE, BUSY)
+    }
+
+    /// A line that is there already.
+    pub(super) fn receive_ready(&mut self) -> Result<Option<String>, Fault> {
+        if let Some(line) = self.take_line()? {
+            return Ok(Some(line));
+        }
+        let mut chunk = [0; 1 << 12];
+        match recv(&self.stream, &mut chunk, RecvFlags::DONTWAIT) {
+            Ok((0, _)) => Err(closed()),
+            Ok((count, _)) => {
+                self.unread.extend(&chunk[..count]);
+                self.take_line()
+            }
+            Err(Errno::WOULDBLOCK | Errno::INTR) => Ok(None),
+            Err(_) => Err(closed()),
+        }
     }
 
     fn receive_within(&mut self, asleep: Duration, busy: Duration) -> Result<String, Fault> {
@@ -109,6 +130,21 @@ fn closed() -> Fault {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_there_is_taken_and_not_waited_for() {
+        let (one, mut other) = UnixStream::pair().unwrap();
+        let mut lines = Lines::new(one);
+        assert_eq!(lines.receive_ready(), Ok(None));
+        other.write_all(b"one\ntwo\nhal").unwrap();
+        assert_eq!(lines.receive_ready(), Ok(Some("one".to_owned())));
+        assert_eq!(lines.receive_ready(), Ok(Some("two".to_owned())));
+        assert_eq!(lines.receive_ready(), Ok(None), "half a line is none");
+        other.write_all(b"f\n").unwrap();
+        assert_eq!(lines.receive_ready(), Ok(Some("half".to_owned())));
+        drop(other);
+        assert_eq!(lines.receive_ready(), Err(closed()));
+    }
 
     #[test]
     fn who_has_something_to_do_is_waited_for() {

@@ -12,6 +12,7 @@ use crate::replay::Fault;
 pub(super) struct Qmp {
     lines: Lines,
     events: VecDeque<Value>,
+    runs: bool,
     version: String,
 }
 
@@ -24,8 +25,12 @@ pub(super) struct Refusal {
 
 impl Qmp {
     pub(super) fn new(stream: UnixStream) -> Result<Self, Fault> {
-        let mut qmp =
-            Qmp { lines: Lines::new(stream), events: VecDeque::new(), version: String::new() };
+        let mut qmp = Qmp {
+            lines: Lines::new(stream),
+            events: VecDeque::new(),
+            runs: false,
+            version: String::new(),
+        };
         let greeting = qmp.next()?;
         let version = &greeting["QMP"]["version"];
         let number = |part: &str| version["qemu"][part].as_u64();
@@ -46,8 +51,34 @@ impl Qmp {
     }
 
     fn next(&mut self) -> Result<Value, Fault> {
-        let line = self.lines.receive()?;
-        serde_json::from_str(&line).map_err(|error| Fault::Garbage(format!("QMP: {error}: {line}")))
+        parsed(&self.lines.receive()?)
+    }
+
+    fn keep(&mut self, event: Value) {
+        match event["event"].as_str() {
+            Some("RESUME") => self.runs = true,
+            Some("STOP") => self.runs = false,
+            _ => {}
+        }
+        self.events.push_back(event);
+    }
+
+    /// Takes in what QEMU has said by itself.
+    fn hear(&mut self) -> Result<(), Fault> {
+        while let Some(line) = self.lines.receive_ready()? {
+            let event = parsed(&line)?;
+            if event.get("event").is_none() {
+                return Err(Fault::Garbage(format!("QMP says {event} unasked")));
+            }
+            self.keep(event);
+        }
+        Ok(())
+    }
+
+    /// Does the machine run, by the last event that says so? It is started stopped.
+    pub(super) fn runs(&mut self) -> Result<bool, Fault> {
+        self.hear()?;
+        Ok(self.runs)
     }
 
     /// One command: its result, or why it was refused.
@@ -56,11 +87,18 @@ impl Qmp {
         command: &str,
         arguments: Value,
     ) -> Result<Result<Value, Refusal>, Fault> {
-        self.lines.send(&json!({ "execute": command, "arguments": arguments }).to_string())?;
+        // QEMU takes every byte by itself, so none is sent that says nothing.
+        let none = arguments.as_object().is_some_and(serde_json::Map::is_empty);
+        let asked = if none {
+            json!({ "execute": command })
+        } else {
+            json!({ "execute": command, "arguments": arguments })
+        };
+        self.lines.send(&asked.to_string())?;
         loop {
             let mut answer = self.next()?;
             if answer.get("event").is_some() {
-                self.events.push_back(answer);
+                self.keep(answer);
             } else if let Some(result) = answer.get_mut("return") {
                 return Ok(Ok(result.take()));
             } else if let Some(error) = answer.get("error") {
@@ -85,9 +123,10 @@ impl Qmp {
         Ok(printed.as_str().unwrap_or_default().to_owned())
     }
 
-    /// What has come in between so far.
-    pub(super) fn take_events(&mut self) -> impl Iterator<Item = Value> + use<> {
-        std::mem::take(&mut self.events).into_iter()
+    /// What has come so far.
+    pub(super) fn take_events(&mut self) -> Result<impl Iterator<Item = Value> + use<>, Fault> {
+        self.hear()?;
+        Ok(std::mem::take(&mut self.events).into_iter())
     }
 
     /// Waits for an event, which is taken out; the others stay.
@@ -109,7 +148,11 @@ impl Qmp {
             if event.get("event").is_none() {
                 return Err(Fault::Garbage(format!("QMP says {event} unasked")));
             }
-            self.events.push_back(event);
+            self.keep(event);
         }
     }
+}
+
+fn parsed(line: &str) -> Result<Value, Fault> {
+    serde_json::from_str(line).map_err(|error| Fault::Garbage(format!("QMP: {error}: {line}")))
 }

@@ -37,6 +37,11 @@ impl QTest {
         value.ok_or_else(|| Fault::Garbage(format!("qtest answers {answer:?} to {line:?}")))
     }
 
+    /// One turn of the main loop: a question that touches nothing.
+    pub(super) fn turn(&mut self) -> Result<(), Fault> {
+        self.command("endianness").map(drop)
+    }
+
     fn number(&mut self, line: &str) -> Result<u32, Fault> {
         let answer = self.command(line)?;
         let digits = answer.trim_start_matches("0x");

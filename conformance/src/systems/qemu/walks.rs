@@ -149,7 +149,7 @@ impl Walker {
         if let Err(fault @ (Fault::Died(_) | Fault::Hang(_))) = self.on.look(runs) {
             return Err(fault);
         }
-        self.on.machine.qmp.take_events().for_each(drop);
+        self.on.machine.qmp.take_events()?.for_each(drop);
         Ok(format!("{}: {came}: {status}", words(one)))
     }
 
@@ -339,7 +339,7 @@ impl Walker {
         let start = Instant::now();
         while said == "done" && start.elapsed() < DELETION {
             self.on.machine.barrier()?;
-            let mut events = self.on.machine.qmp.take_events();
+            let mut events = self.on.machine.qmp.take_events()?;
             if events.any(|event| event["event"] == "DEVICE_DELETED") {
                 return Ok("deleted".to_owned());
             }
