@@ -24,6 +24,7 @@ mod random;
 pub mod replay;
 pub mod report;
 pub mod search;
+mod shared_memory;
 pub mod studies;
 pub mod systems;
 pub mod trace;

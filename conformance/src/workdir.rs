@@ -6,6 +6,7 @@
 //! owner that each directory names, and clears them away.
 
 use std::{
+    collections::BTreeSet,
     fs, io,
     path::Path,
     sync::{
@@ -23,6 +24,8 @@ use signal_hook::{
 };
 use statusquo_vmm::hypervisor::process::Process;
 use tempfile::TempDir;
+
+use crate::shared_memory;
 
 /// What the names of the directories begin with.
 const PREFIX: &str = "statusquo-";
@@ -104,6 +107,7 @@ fn close(root: &mut Root) {
 /// too; what it would start from now on finds no place for its files.
 fn clear(dir: &Path) {
     end_processes(dir);
+    shared_memory::forget_noted(dir);
     remove_busy(dir);
     end_processes(dir);
 }
@@ -126,17 +130,20 @@ fn sweep(temporary: &Path) {
 /// Ends the processes whose command lines or environments name this directory. One may just be starting
 /// another.
 pub(crate) fn end_processes(dir: &Path) {
+    let mut ended = BTreeSet::new();
     for _ in 0..ATTEMPTS_MAX {
         let named = processes_of(dir);
         if named.is_empty() {
-            return;
+            break;
         }
         for pid in named {
             // It may have ended meanwhile.
             let _gone = kill_process(pid, Signal::KILL);
+            ended.insert(pid.as_raw_nonzero().get().unsigned_abs());
         }
         std::thread::sleep(Duration::from_millis(5));
     }
+    ended.into_iter().for_each(|pid| shared_memory::forget(dir, pid));
 }
 
 fn processes_of(dir: &Path) -> Vec<Pid> {

@@ -1,6 +1,7 @@
 //! Nothing that a run started outlives it, however the run ends.
 
 use std::{
+    collections::BTreeSet,
     fs,
     os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
@@ -53,6 +54,17 @@ fn processes(dir: &Path) -> Vec<(u32, String)> {
     found.collect()
 }
 
+/// Shared memory that bears the number of one of these processes.
+fn shared_memory(of: &BTreeSet<u32>) -> BTreeSet<String> {
+    let names = fs::read_dir("/dev/shm").into_iter().flatten().flatten();
+    let names = names.filter_map(|entry| entry.file_name().into_string().ok());
+    let bears_one = |name: &String| {
+        let number = name.rsplit_once("faketime_shm_").or(name.rsplit_once("faketime_sem_"));
+        number.is_some_and(|(_, number)| number.parse().is_ok_and(|one| of.contains(&one)))
+    };
+    names.filter(bears_one).collect()
+}
+
 #[track_caller]
 fn nothing_is_left(dir: &Path) {
     let left: Vec<_> = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -61,11 +73,16 @@ fn nothing_is_left(dir: &Path) {
 
 /// Runs the command until it has come far enough, ends it with each signal, and looks.
 fn end_with_each_signal(args: &[&str], is_under_way: impl Fn(&Path) -> bool + Sync) {
+    let any = (0..1 << 22).collect();
+    // Of a process that bore the same number once.
+    let before = shared_memory(&any);
     let end = |signal: Signal| {
         let dir = tempfile::Builder::new().prefix("sq").tempdir().unwrap();
         let mut run = Run(statusquo(dir.path(), args).spawn().unwrap());
+        let mut seen = BTreeSet::new();
         wait_until("the run is under way", || {
             assert_eq!(run.0.try_wait().unwrap(), None, "{args:?} was over too soon");
+            seen.extend(processes(dir.path()).into_iter().map(|(process, _)| process));
             is_under_way(dir.path())
         });
         kill_process(Pid::from_child(&run.0), signal).unwrap();
@@ -88,6 +105,8 @@ fn end_with_each_signal(args: &[&str], is_under_way: impl Fn(&Path) -> bool + Sy
             assert_eq!(status.code(), Some(128 + signal.as_raw()), "{args:?}");
         }
         nothing_is_left(dir.path());
+        let left = &shared_memory(&seen) - &before;
+        assert_eq!(left, BTreeSet::new(), "{args:?}");
     };
     // Each run mostly waits, and knows nothing of the others.
     std::thread::scope(|scope| {

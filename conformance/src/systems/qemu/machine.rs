@@ -141,6 +141,7 @@ impl Machine {
         };
         match called(&mut process) {
             Ok((qtest, qmp, spice)) => {
+                process.has_started();
                 Ok(Machine { program: program.clone(), qmp, qtest, spice, process })
             }
             Err(fault) => Err(process.does_not_start(&fault)),

@@ -11,7 +11,7 @@ use std::{
 
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
-use crate::replay::Fault;
+use crate::{replay::Fault, shared_memory};
 
 /// Lines of standard error that are shown.
 const LAST_LINES: usize = 5;
@@ -41,7 +41,18 @@ impl Process {
     pub(super) fn spawn(mut command: Command, errors: PathBuf) -> io::Result<Self> {
         let file = File::create(&errors)?;
         let child = command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file).spawn()?;
-        Ok(Process { child, errors })
+        let process = Process { child, errors };
+        shared_memory::note(process.dir(), process.child.id())?;
+        Ok(process)
+    }
+
+    fn dir(&self) -> &Path {
+        self.errors.parent().unwrap_or(Path::new(""))
+    }
+
+    /// It runs: what a preloaded library has made for it has no need of a name any more.
+    pub(super) fn has_started(&self) {
+        shared_memory::forget(self.dir(), self.child.id());
     }
 
     /// How it ended, if it ends within `patience`.
@@ -139,5 +150,6 @@ impl Drop for Process {
         // It may have ended by itself: then there is nothing to kill, and still something to reap.
         drop(self.child.kill());
         drop(self.child.wait());
+        shared_memory::forget(self.dir(), self.child.id());
     }
 }

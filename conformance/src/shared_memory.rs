@@ -1,0 +1,76 @@
+//! What libfaketime makes for each process that it is loaded into, and removes only if that exits by itself: shared
+//! memory and a semaphore, named by the process. Ours are killed, so their names are taken away for them. Once a
+//! process runs it does not need them.
+
+use std::{fs, io, path::Path};
+
+/// Where the C library keeps both.
+const NAMES: &str = "/dev/shm";
+/// A file of this name in a process's directory says that it may have left them.
+const NOTE: &str = "faketime-";
+
+/// Says in `dir` that `process` may leave something: whoever clears the directory away looks for it.
+pub(crate) fn note(dir: &Path, process: u32) -> io::Result<()> {
+    fs::write(dir.join(format!("{NOTE}{process}")), "")
+}
+
+/// Takes away what `process` has made, or has left.
+pub(crate) fn forget(dir: &Path, process: u32) {
+    remove_names(Path::new(NAMES), process);
+    // It went with its directory, or there was none.
+    drop(fs::remove_file(dir.join(format!("{NOTE}{process}"))));
+}
+
+/// Takes away what those have left that are noted in `dir` and below.
+pub(crate) fn forget_noted(dir: &Path) {
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            forget_noted(&entry.path());
+        } else if let Some(process) = noted(&entry.file_name().to_string_lossy())
+            // Somebody else may bear its number by now.
+            && !Path::new("/proc").join(process.to_string()).exists()
+        {
+            forget(dir, process);
+        }
+    }
+}
+
+fn noted(name: &str) -> Option<u32> {
+    name.strip_prefix(NOTE)?.parse().ok()
+}
+
+fn remove_names(names: &Path, process: u32) {
+    for name in [format!("faketime_shm_{process}"), format!("sem.faketime_sem_{process}")] {
+        // Most have none.
+        drop(fs::remove_file(names.join(name)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_names_of_one_process_are_removed_and_no_others() {
+        let names = tempfile::tempdir().unwrap();
+        let all =
+            ["faketime_shm_12", "sem.faketime_sem_12", "faketime_shm_123", "sem.faketime_sem_1"];
+        all.iter().for_each(|name| fs::write(names.path().join(name), "").unwrap());
+        remove_names(names.path(), 12);
+        let left: Vec<bool> = all.iter().map(|name| names.path().join(name).exists()).collect();
+        assert_eq!(left, [false, false, true, true]);
+    }
+
+    #[test]
+    fn what_is_noted_is_found_wherever_it_is_below() {
+        let dir = tempfile::tempdir().unwrap();
+        let below = dir.path().join("replay");
+        fs::create_dir(&below).unwrap();
+        // No process has such a number.
+        note(&below, u32::MAX).unwrap();
+        fs::write(below.join("faketime-x"), "").unwrap();
+        forget_noted(dir.path());
+        let left: Vec<_> = fs::read_dir(below).unwrap().map(|it| it.unwrap().file_name()).collect();
+        assert_eq!(left, ["faketime-x"]);
+    }
+}
