@@ -294,6 +294,18 @@ fn bad_traces_are_refused_with_their_place() {
 }
 
 #[test]
+fn what_a_header_says_to_be_covered_is_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let header = r#"{"statusquo-trace":1,"study":"chardev","design":"ours","scope":"server","criterion":"transitions","covered":9,"goals":9}"#;
+    let stop = r#"{"action":"stop","outcome":{"reply":"ok"}}"#;
+    let text = format!("{header}\n{{\"trace\":1}}\n{stop}\n{stop}\n");
+    fs::write(dir.path().join("lies"), text).unwrap();
+    let ran = run_in(dir.path(), &["replay", "lies"]);
+    assert_eq!(ran.code, 0, "{}{}", ran.out, ran.err);
+    assert!(ran.out.contains("1 of 9 goals covered; 2 steps"), "{}", ran.out);
+}
+
+#[test]
 fn kept_traces_agree_and_nothing_is_left_behind() {
     let dir = tempfile::tempdir().unwrap();
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");

@@ -500,11 +500,10 @@ pub(super) fn replay_on<S: Study>(
     let seconds = start.elapsed().as_secs_f64();
     let gone = suite.traces.iter().zip(&replayed.agreed).map(|(trace, &steps)| &trace[..steps]);
     let steps: usize = suite.traces.iter().map(Vec::len).sum();
-    let covered = if replayed.steps() == steps as u64 {
-        Some(suite.header.covered)
-    } else {
-        Criterion::named(&suite.header.criterion).and_then(|goals| met(study, gone, goals))
-    };
+    // Counted, and not taken from the header, which may be of another file's traces.
+    let covered = Criterion::named(&suite.header.criterion)
+        .and_then(|goals| met(study, gone, goals))
+        .or_else(|| (replayed.steps() == steps as u64).then_some(suite.header.covered));
     take_out(known, &suite.traces, &mut replayed.verdicts);
     let diverged = replayed.verdicts.iter().zip(&suite.traces).enumerate();
     let diverged = diverged.filter_map(|(at, (verdict, trace))| match verdict {
