@@ -12,14 +12,9 @@ use rustix::{
     process::Pid,
 };
 
-use super::process::sleeps;
+use super::patience::{PATIENCE, Patience};
 use crate::replay::{Fault, environment};
 
-/// How long an answer may take of a process that sleeps. Shorter than the deadline of a step, so that what hangs
-/// is named.
-pub(super) const DEADLINE: Duration = Duration::from_secs(8);
-/// How long of one that has something to do, and perhaps no processor to do it on.
-const BUSY: Duration = Duration::from_secs(50);
 /// Between two looks at one that is late.
 const MOMENT: Duration = Duration::from_millis(100);
 /// No line is longer: a ring buffer's contents are a few hundred bytes.
@@ -41,16 +36,16 @@ impl Lines {
     }
 
     pub(super) fn send(&mut self, line: &str) -> Result<(), Fault> {
-        self.stream.set_write_timeout(Some(DEADLINE)).map_err(environment)?;
+        self.stream.set_write_timeout(Some(PATIENCE.asleep)).map_err(environment)?;
         self.stream.write_all(format!("{line}\n").as_bytes()).map_err(|error| match error.kind() {
-            ErrorKind::WouldBlock | ErrorKind::TimedOut => Fault::Hang(DEADLINE),
+            ErrorKind::WouldBlock | ErrorKind::TimedOut => Fault::Hang(PATIENCE.asleep),
             _ => closed(),
         })
     }
 
     /// The next line, or the fault that there is none in time.
     pub(super) fn receive(&mut self) -> Result<String, Fault> {
-        self.receive_within(DEADLINE, BUSY)
+        self.receive_with(PATIENCE)
     }
 
     /// A line that is there already.
@@ -70,24 +65,19 @@ impl Lines {
         }
     }
 
-    fn receive_within(&mut self, asleep: Duration, busy: Duration) -> Result<String, Fault> {
+    fn receive_with(&mut self, patience: Patience) -> Result<String, Fault> {
         let start = Instant::now();
         loop {
             if let Some(line) = self.take_line()? {
                 return Ok(line);
             }
-            let left = asleep.saturating_sub(start.elapsed()).max(MOMENT);
-            if !self.read(left)? && start.elapsed() >= asleep {
-                let waited = if self.is_busy() { busy } else { asleep };
-                if start.elapsed() >= waited {
-                    return Err(Fault::Hang(waited));
-                }
+            let left = patience.asleep.saturating_sub(start.elapsed()).max(MOMENT);
+            if !self.read(left)?
+                && let Some(waited) = patience.is_over(self.other, start.elapsed())
+            {
+                return Err(Fault::Hang(waited));
             }
         }
-    }
-
-    fn is_busy(&self) -> bool {
-        self.other.is_some_and(|process| !sleeps(process))
     }
 
     fn take_line(&mut self) -> Result<Option<String>, Fault> {
@@ -151,12 +141,13 @@ mod tests {
         // The other end is this very process, which is busy with the test.
         let (one, mut other) = UnixStream::pair().unwrap();
         let mut lines = Lines::new(one);
-        let (asleep, busy) = (Duration::from_millis(1), Duration::from_millis(350));
-        assert_eq!(lines.receive_within(asleep, busy), Err(Fault::Hang(busy)));
+        let patience =
+            Patience { asleep: Duration::from_millis(1), busy: Duration::from_millis(350) };
+        assert_eq!(lines.receive_with(patience), Err(Fault::Hang(patience.busy)));
         // Nobody is known to be there.
         lines.other = None;
-        assert_eq!(lines.receive_within(asleep, busy), Err(Fault::Hang(asleep)));
+        assert_eq!(lines.receive_with(patience), Err(Fault::Hang(patience.asleep)));
         other.write_all(b"late\n").unwrap();
-        assert_eq!(lines.receive_within(asleep, busy), Ok("late".to_owned()));
+        assert_eq!(lines.receive_with(patience), Ok("late".to_owned()));
     }
 }

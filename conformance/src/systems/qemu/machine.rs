@@ -19,7 +19,7 @@ use super::{
     board::Board,
     clock::{self, Clock},
     files,
-    lines::DEADLINE,
+    patience::PATIENCE,
     process::Process,
     qmp::{Qmp, Refusal},
     qtest::QTest,
@@ -226,8 +226,7 @@ impl Machine {
                 Some("failed" | "cancelled") => {
                     return Err(Fault::Garbage(format!("migration: {progress}")));
                 }
-                _ if start.elapsed() > DEADLINE => return Err(Fault::Hang(DEADLINE)),
-                _ => std::thread::sleep(Duration::from_micros(500)),
+                _ => self.process.is_waited_for(start)?,
             }
         }
     }
@@ -236,10 +235,7 @@ impl Machine {
     pub(super) fn await_incoming(&mut self) -> Result<(), Fault> {
         let start = Instant::now();
         while self.status()? == "inmigrate" {
-            if start.elapsed() > DEADLINE {
-                return Err(Fault::Hang(DEADLINE));
-            }
-            std::thread::sleep(Duration::from_micros(500));
+            self.process.is_waited_for(start)?;
         }
         Ok(())
     }
@@ -264,9 +260,9 @@ pub(super) fn accept(
         if let Some(how) = process.ended(Duration::ZERO) {
             return Err(Fault::Died(how));
         }
-        if start.elapsed() > DEADLINE {
+        if let Some(waited) = PATIENCE.is_over(Some(process.id()), start.elapsed()) {
             return Err(Fault::Garbage(format!(
-                "it does not connect to its {what} socket within {DEADLINE:?}"
+                "it does not connect to its {what} socket within {waited:?}"
             )));
         }
     }

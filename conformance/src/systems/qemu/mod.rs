@@ -20,6 +20,7 @@ mod files;
 mod lines;
 mod machine;
 mod order;
+mod patience;
 mod pci;
 mod process;
 mod qmp;

@@ -11,12 +11,15 @@ use std::{
 
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
+use super::patience::PATIENCE;
 use crate::{replay::Fault, shared_memory};
 
 /// Lines of standard error that are shown.
 const LAST_LINES: usize = 5;
+/// Between two looks.
+const PAUSE: Duration = Duration::from_micros(500);
 /// How long a process may take to die.
-const PATIENCE: Duration = Duration::from_secs(5);
+const DYING: Duration = Duration::from_secs(5);
 /// More memory than any QEMU of ours needs: what a guest can make it take beyond that is refused, and does
 /// not come out of everybody else's.
 const MEMORY_MAX: &str = "--as=8589934592";
@@ -73,14 +76,14 @@ impl Process {
     pub(super) fn explain(&mut self, fault: Fault) -> Fault {
         match fault {
             // Give it a moment to be dead.
-            Fault::Died(how) => Fault::Died(self.ended(PATIENCE).unwrap_or(how)),
+            Fault::Died(how) => Fault::Died(self.ended(DYING).unwrap_or(how)),
             fault => fault,
         }
     }
 
     /// What is wrong with one that was just started, with the last lines of its log.
     pub(super) fn does_not_start(&mut self, fault: &Fault) -> Fault {
-        let patience = if matches!(fault, Fault::Died(_)) { PATIENCE } else { Duration::ZERO };
+        let patience = if matches!(fault, Fault::Died(_)) { DYING } else { Duration::ZERO };
         Fault::Environment(match self.ended(patience) {
             Some(how) => format!("it ends while it starts: {how}"),
             None => format!("while it starts: {fault}{}", self.said()),
@@ -113,14 +116,27 @@ impl Process {
         if last.is_empty() { String::new() } else { format!("; it said: {}", last.join(" | ")) }
     }
 
+    pub(super) fn id(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
     /// Every thread of it sleeps: see [`sleeps`].
     pub(super) fn sleeps(&self) -> bool {
-        sleeps(Pid::from_child(&self.child))
+        sleeps(self.id())
+    }
+
+    /// Pauses before the next look for something that was waited for since `start`, or says that it hangs.
+    pub(super) fn is_waited_for(&self, start: Instant) -> Result<(), Fault> {
+        if let Some(waited) = PATIENCE.is_over(Some(self.id()), start.elapsed()) {
+            return Err(Fault::Hang(waited));
+        }
+        std::thread::sleep(PAUSE);
+        Ok(())
     }
 
     /// Does something while the process stands still.
     pub(super) fn held_still<T>(&self, what: impl FnOnce() -> T) -> io::Result<T> {
-        let pid = Pid::from_child(&self.child);
+        let pid = self.id();
         kill_process(pid, Signal::STOP)?;
         waitpid(Some(pid), WaitOptions::UNTRACED)?;
         let done = what();

@@ -13,8 +13,8 @@ use super::{
     DEFAULT_BINARY,
     board::Board,
     files::{empty_image, parked_firmware},
-    lines::DEADLINE,
     machine::accept,
+    patience::PATIENCE,
     process::Process,
     qmp::Qmp,
     qtest::QTest,
@@ -184,7 +184,7 @@ fn a_byte_that_waits_silences_the_uart_of_a_destination_without_a_host() {
         source.ask("migrate", json!({ "uri": stream }));
         let start = std::time::Instant::now();
         while uart.ask("query-status", json!({}))["status"] == "inmigrate" {
-            assert!(start.elapsed() < DEADLINE, "{}", source.ask("query-migrate", json!({})));
+            assert!(start.elapsed() < PATIENCE.busy, "{}", source.ask("query-migrate", json!({})));
         }
         uart.ask("cont", json!({}));
         host.get_or_insert_with(|| uart.connect());

@@ -18,7 +18,7 @@ use std::{
 };
 
 pub(super) use self::vdagent::{FRAMED, elements, framed};
-use super::{elements::HEADER, lines::DEADLINE};
+use super::{elements::HEADER, patience::PATIENCE};
 use crate::{
     replay::{Fault, environment},
     systems::hosts::read_all,
@@ -85,8 +85,8 @@ impl Client {
     /// Links to the server that listens at `path`. Its ticketing is disabled.
     pub(super) fn link(path: &Path) -> Result<Self, Fault> {
         let mut stream = UnixStream::connect(path).map_err(environment)?;
-        stream.set_read_timeout(Some(DEADLINE)).map_err(environment)?;
-        stream.set_write_timeout(Some(DEADLINE)).map_err(environment)?;
+        stream.set_read_timeout(Some(PATIENCE.asleep)).map_err(environment)?;
+        stream.set_write_timeout(Some(PATIENCE.asleep)).map_err(environment)?;
         stream.write_all(&link_message()).map_err(broken)?;
         let reply = reply(&mut stream)?;
         let (error, key) = (le32(&reply), reply[4..].first_chunk());
@@ -225,7 +225,7 @@ fn garbage(what: &str) -> Fault {
 /// Whoever owns the process says how it ended.
 fn broken(error: io::Error) -> Fault {
     match error.kind() {
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Fault::Hang(DEADLINE),
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Fault::Hang(PATIENCE.asleep),
         _ => Fault::Died(format!("it hung up on its SPICE client: {error}")),
     }
 }
