@@ -7,7 +7,10 @@ use std::{sync::Arc, time::Duration};
 use statusquo::{
     replay::{Factory, Observed, Verdict, replay_one},
     studies::{self, Replayable},
-    systems::libvirt::Programs,
+    systems::{
+        libvirt::Programs,
+        real::{Real, or_skip},
+    },
     trace::{Trace, played},
 };
 use statusquo_model::{
@@ -30,15 +33,7 @@ fn study(design: &str, scope: &str) -> Study {
 }
 
 fn libvirt() -> Option<Arc<dyn Factory<Study>>> {
-    match Alias::libvirt(&study("libvirt-9.0", "pair"), Programs::default()) {
-        Ok(factory) => Some(factory),
-        Err(why) => {
-            let required = std::env::var("STATUSQUO_REQUIRE").unwrap_or_default();
-            assert!(!required.contains("libvirt"), "libvirt is required: {why}");
-            eprintln!("skipped: {why}");
-            None
-        }
-    }
+    or_skip(Real::Libvirt, Alias::libvirt(&study("libvirt-9.0", "pair"), Programs::default()))
 }
 
 #[track_caller]

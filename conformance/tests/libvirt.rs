@@ -9,7 +9,7 @@ use statusquo::{
     studies::Replayable,
     systems::{
         libvirt::Programs,
-        real::{Real, is_here},
+        real::{Real, or_skip},
     },
     trace::{Step, Trace, played},
 };
@@ -26,13 +26,7 @@ fn study(design: &str) -> Study {
 }
 
 fn libvirt() -> Option<Arc<dyn Factory<Study>>> {
-    match Restart::libvirt(&study("libvirt-9.0"), Programs::default()) {
-        Ok(factory) => Some(factory),
-        Err(why) => {
-            assert!(!is_here(Real::Libvirt), "{why}");
-            None
-        }
-    }
+    or_skip(Real::Libvirt, Restart::libvirt(&study("libvirt-9.0"), Programs::default()))
 }
 
 /// Attach, killed between backend and frontend, and attach again.
@@ -120,15 +114,7 @@ mod pci_root {
     /// The verdict, and with the last outcome replaced by "done".
     fn both(scope: &str, actions: &[Action]) -> Option<[Verdict<Root>; 2]> {
         let study = study(scope);
-        let factory = match PciRoot::libvirt(&study, Programs::default()) {
-            Ok(factory) => factory,
-            Err(why) => {
-                let required = std::env::var("STATUSQUO_REQUIRE").unwrap_or_default();
-                assert!(!required.contains("libvirt"), "libvirt is required: {why}");
-                eprintln!("skipped: {why}");
-                return None;
-            }
-        };
+        let factory = or_skip(Real::Libvirt, PciRoot::libvirt(&study, Programs::default()))?;
         let right: Trace<Root> = played(&study, actions).unwrap();
         let mut wrong = right.clone();
         wrong.last_mut().unwrap().outcome.reply = Reply::Done;
@@ -185,13 +171,8 @@ mod usb {
         let design = Usb::designs().iter().find(|known| known.name == "libvirt-9.0").unwrap();
         let scope = Usb::scopes().iter().find(|known| known.name == "i440fx-small").unwrap();
         let study = Usb::study(design, scope);
-        let factory = match Usb::libvirt(&study, Programs::default()) {
-            Ok(factory) => factory,
-            Err(why) => {
-                assert!(!is_here(Real::Libvirt), "{why}");
-                return;
-            }
-        };
+        let factory = or_skip(Real::Libvirt, Usb::libvirt(&study, Programs::default()));
+        let Some(factory) = factory else { return };
         let actions = [
             Action::Define { usb: Asked::Absent },
             Action::Start,

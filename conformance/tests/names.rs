@@ -11,7 +11,10 @@ use std::{
 use statusquo::{
     replay::{Divergence, Observed, Verdict, replay_one},
     studies::{self, Replayable},
-    systems::vmmd::Vmmd,
+    systems::{
+        real::{Real, or_skip},
+        vmmd::Vmmd,
+    },
     trace::played,
 };
 use statusquo_model::{
@@ -37,15 +40,7 @@ const STATUSQUO: &str = env!("CARGO_BIN_EXE_statusquo");
 
 fn vmmd() -> Option<Vmmd> {
     let qemu = Path::new(Vmmd::default_qemu());
-    match Vmmd::new(STATUSQUO.into(), vec!["vmmd".to_owned()], qemu) {
-        Ok(vmmd) => Some(vmmd),
-        Err(why) => {
-            let required = std::env::var("STATUSQUO_REQUIRE").unwrap_or_default();
-            assert!(!required.contains("qemu"), "QEMU is required: {why}");
-            eprintln!("skipped: {why}");
-            None
-        }
-    }
+    or_skip(Real::Qemu, Vmmd::new(STATUSQUO.into(), vec!["vmmd".to_owned()], qemu))
 }
 
 fn study<F: Family>(design: &str, scope: &str) -> F::Study {

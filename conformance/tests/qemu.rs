@@ -15,7 +15,10 @@ use statusquo::{
     replay::{Factory, Fault, Observed, Verdict, explain, replay_one},
     search::{EndKind, Ground},
     studies::Replayable,
-    systems::qemu::{DEFAULT_BINARY, KEPT, Move, Qemu},
+    systems::{
+        qemu::{DEFAULT_BINARY, KEPT, Move, Qemu},
+        real::{Real, or_skip},
+    },
     trace::{Trace, played},
 };
 use statusquo_model::{
@@ -32,15 +35,7 @@ use statusquo_model::{
 const DEADLINE: Duration = Duration::from_secs(120);
 
 fn qemu() -> Option<Qemu> {
-    match Qemu::find(Path::new(DEFAULT_BINARY)) {
-        Ok(qemu) => Some(qemu),
-        Err(why) => {
-            let required = std::env::var("STATUSQUO_REQUIRE").unwrap_or_default();
-            assert!(!required.contains("qemu"), "qemu is required: {why}");
-            eprintln!("skipped: {why}");
-            None
-        }
-    }
+    or_skip(Real::Qemu, Qemu::find(Path::new(DEFAULT_BINARY)))
 }
 
 fn study(design: &str, scope: &str) -> Study {

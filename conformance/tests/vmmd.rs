@@ -5,7 +5,10 @@ use std::{fs, path::Path, process::Command, time::Duration};
 use statusquo::{
     replay::{Observed, Verdict, replay_one},
     studies::{Daemonized, Replayable, Tours},
-    systems::vmmd::{Vmmd, soak},
+    systems::{
+        real::{Real, or_skip},
+        vmmd::{Vmmd, soak},
+    },
 };
 use statusquo_model::{
     family::Family,
@@ -17,15 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 fn vmmd() -> Option<Vmmd> {
     let program = env!("CARGO_BIN_EXE_statusquo").into();
     let qemu = Path::new(Vmmd::default_qemu());
-    match Vmmd::new(program, vec!["vmmd".to_owned()], qemu) {
-        Ok(vmmd) => Some(vmmd),
-        Err(why) => {
-            let required = std::env::var("STATUSQUO_REQUIRE").unwrap_or_default();
-            assert!(!required.contains("qemu"), "QEMU is required: {why}");
-            eprintln!("skipped: {why}");
-            None
-        }
-    }
+    or_skip(Real::Qemu, Vmmd::new(program, vec!["vmmd".to_owned()], qemu))
 }
 
 fn daemonized(vmmd: &Vmmd, scope: &str) -> Daemonized<Study> {

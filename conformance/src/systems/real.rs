@@ -1,6 +1,6 @@
 //! The real systems: which of them are here, and which somebody insists on.
 
-use std::{collections::BTreeSet, path::Path};
+use std::{collections::BTreeSet, fmt::Display, path::Path};
 
 use statusquo_model::catalogue::{self, UnknownName};
 
@@ -84,17 +84,23 @@ fn parse(names: &str) -> Result<BTreeSet<Real>, UnknownName> {
 /// Is it here? A test that needs it ends early where not.
 ///
 /// # Panics
-/// When it is required and not here: a test that was to look at it must not pass.
+/// As [`or_skip`].
 pub fn is_here(real: Real) -> bool {
-    match real.find() {
-        Ok(_) => true,
-        Err(why) => {
+    or_skip(real, real.find()).is_some()
+}
+
+/// What was found of it, or a word that a test is skipped.
+///
+/// # Panics
+/// When it is required and not here: a test that was to look at it must not pass.
+pub fn or_skip<T>(real: Real, found: Result<T, impl Display>) -> Option<T> {
+    found
+        .map_err(|why| {
             let required = required().unwrap_or_else(|unknown| panic!("{REQUIRE}: {unknown}"));
             assert!(!required.contains(&real), "{REQUIRE} asks for {}: {why}", real.name());
             eprintln!("skipped, because {} is not here: {why}", real.name());
-            false
-        }
-    }
+        })
+        .ok()
 }
 
 #[cfg(test)]

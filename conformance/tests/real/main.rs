@@ -12,7 +12,7 @@ use std::{
     process::{Command, Output},
 };
 
-use statusquo::systems::real::{Real, is_here};
+use statusquo::systems::real::{Real, is_here, or_skip};
 
 /// Runs the command, which must leave nothing behind.
 fn statusquo(args: &[&str]) -> Ran {

@@ -14,7 +14,7 @@ use statusquo_model::{
 use super::{Qemu, board::Board, chardev::Replayed, order::Order, variant::Variant};
 use crate::{
     replay::{Factory, Fault, System, Verdict, explain, replay_one},
-    systems::real::{REQUIRE, Real, required},
+    systems::real::{Real, or_skip},
     trace::played,
 };
 
@@ -40,14 +40,7 @@ impl Factory<Study> for Confused {
 
 /// A QEMU with this board, where it is installed.
 fn found(board: Board) -> Option<Qemu> {
-    match Qemu::find_as(Path::new(board.binary()), Variant::of(board)) {
-        Ok(qemu) => Some(qemu),
-        Err(why) => {
-            assert!(!required().unwrap().contains(&Real::Qemu), "{REQUIRE} asks for it: {why}");
-            eprintln!("skipped: {why}");
-            None
-        }
-    }
+    or_skip(Real::Qemu, Qemu::find_as(Path::new(board.binary()), Variant::of(board)))
 }
 
 /// What comes of the driver's first step.
