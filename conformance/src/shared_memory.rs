@@ -2,17 +2,13 @@
 //! memory and a semaphore, named by the process. Ours are killed, so their names are taken away for them. Once a
 //! process runs it does not need them.
 
-use std::{fs, io, path::Path};
+use std::{fs, path::Path};
 
 /// Where the C library keeps both.
 const NAMES: &str = "/dev/shm";
-/// A file of this name in a process's directory says that it may have left them.
-const NOTE: &str = "faketime-";
-
-/// Says in `dir` that `process` may leave something: whoever clears the directory away looks for it.
-pub(crate) fn note(dir: &Path, process: u32) -> io::Result<()> {
-    fs::write(dir.join(format!("{NOTE}{process}")), "")
-}
+/// A file in a process's directory whose name is this and its number says that it may leave them. It is written
+/// before they are there.
+pub(crate) const NOTE: &str = "faketime-";
 
 /// Takes away what `process` has made, or has left.
 pub(crate) fn forget(dir: &Path, process: u32) {
@@ -67,7 +63,7 @@ mod tests {
         let below = dir.path().join("replay");
         fs::create_dir(&below).unwrap();
         // No process has such a number.
-        note(&below, u32::MAX).unwrap();
+        fs::write(below.join(format!("{NOTE}{}", u32::MAX)), "").unwrap();
         fs::write(below.join("faketime-x"), "").unwrap();
         forget_noted(dir.path());
         let left: Vec<_> = fs::read_dir(below).unwrap().map(|it| it.unwrap().file_name()).collect();

@@ -622,7 +622,7 @@ fn bad_systems_are_named_with_what_they_said() {
     fs::write(&forbidden, "#!/bin/sh\n").unwrap();
     let cases = [
         (dir.join("absent"), "absent is not here"),
-        (forbidden, "it ends while it starts: exit code 126; it said: prlimit: failed to execute"),
+        (forbidden, "it ends while it starts: exit code 126; it said: sh: "),
         (
             fake(dir, "exits", "#!/bin/sh\necho out of memory >&2\nexit 7\n"),
             "it ends while it starts: exit code 7; it said: out of memory",

@@ -44,10 +44,9 @@ struct Found {
     install: String,
 }
 
-const PROGRAMS: [(&str, &str, &str); 8] = [
+const PROGRAMS: [(&str, &str, &str); 7] = [
     ("qemu-system-x86_64", "qemu, and the guests of libvirt and of our daemon", "qemu-system-x86"),
     ("faketime", "qemu: its time is made to stand still", "faketime"),
-    ("prlimit", "qemu: what a walk makes it allocate stays within bounds", "util-linux"),
     ("setpriv", "qemu and libvirt: nothing that was started stays behind", "util-linux"),
     (
         "qemu-system-ppc64",

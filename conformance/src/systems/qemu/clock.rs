@@ -12,6 +12,8 @@ use std::{
     time::Duration,
 };
 
+use crate::shared_memory;
+
 /// Where distributions put the library for threaded programs.
 const LIBRARIES: [&str; 4] = [
     "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1",
@@ -42,7 +44,8 @@ impl Clock {
     /// Lets `command` see this clock.
     pub(super) fn govern(&self, command: &mut Command, library: &Path) {
         command
-            .env("LD_PRELOAD", library)
+            .env("STATUSQUO_PRELOAD", library)
+            .env("STATUSQUO_NOTE", self.file.with_file_name(shared_memory::NOTE))
             .env("FAKETIME_TIMESTAMP_FILE", &self.file)
             .env("FAKETIME_NO_CACHE", "1")
             .env("TZ", "UTC");

@@ -20,9 +20,17 @@ const LAST_LINES: usize = 5;
 const PAUSE: Duration = Duration::from_micros(500);
 /// How long a process may take to die.
 const DYING: Duration = Duration::from_secs(5);
-/// More memory than any QEMU of ours needs: what a guest can make it take beyond that is refused, and does
-/// not come out of everybody else's.
-const MEMORY_MAX: &str = "--as=8589934592";
+/// What runs in the child before the program. It may have 8 GiB, more than any QEMU of ours needs: what a guest can
+/// make it take beyond that is refused, and does not come out of everybody else's. A library is loaded into the
+/// program alone, and what that may leave is noted before there is any of it.
+const BEFORE: &str = r#"set -e
+ulimit -c 0
+ulimit -v 8388608
+if [ -n "$STATUSQUO_PRELOAD" ]; then
+    : > "$STATUSQUO_NOTE$$"
+    export LD_PRELOAD="$STATUSQUO_PRELOAD"
+fi
+exec "$@""#;
 
 /// Killed and reaped when dropped; the kernel kills it if its owner dies first.
 #[derive(Debug)]
@@ -32,11 +40,11 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// `binary` with a limit on its memory, and under `setpriv`, which asks the kernel to end it with the thread that started it: what
-    /// `prctl` would do between fork and exec, where no safe code can run.
+    /// `binary` with a limit on its memory, and under `setpriv`, which asks the kernel to end it with the thread that
+    /// started it: what `prctl` would do between fork and exec, where no safe code can run.
     pub(super) fn command(binary: &Path) -> Command {
         let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", "--", "prlimit", "--core=0", MEMORY_MAX, "--"]);
+        command.args(["--pdeathsig", "KILL", "--", "sh", "-c", BEFORE, "sh"]);
         command.arg(binary);
         command
     }
@@ -44,9 +52,7 @@ impl Process {
     pub(super) fn spawn(mut command: Command, errors: PathBuf) -> io::Result<Self> {
         let file = File::create(&errors)?;
         let child = command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file).spawn()?;
-        let process = Process { child, errors };
-        shared_memory::note(process.dir(), process.child.id())?;
-        Ok(process)
+        Ok(Process { child, errors })
     }
 
     fn dir(&self) -> &Path {
