@@ -24,7 +24,7 @@ pub(crate) fn forget_noted(dir: &Path) {
             forget_noted(&entry.path());
         } else if let Some(process) = noted(&entry.file_name().to_string_lossy())
             // Somebody else may bear its number by now.
-            && !Path::new("/proc").join(process.to_string()).exists()
+            && is_over(&Path::new("/proc").join(process.to_string()))
         {
             forget(dir, process);
         }
@@ -33,6 +33,12 @@ pub(crate) fn forget_noted(dir: &Path) {
 
 fn noted(name: &str) -> Option<u32> {
     name.strip_prefix(NOTE)?.parse().ok()
+}
+
+/// Has a process ended? One that nobody has reaped yet has, too (proc(5), the third field of `stat`).
+fn is_over(process: &Path) -> bool {
+    let stat = fs::read_to_string(process.join("stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_none_or(|(_, state)| state.starts_with(['Z', 'X']))
 }
 
 fn remove_names(names: &Path, process: u32) {
@@ -55,6 +61,17 @@ mod tests {
         remove_names(names.path(), 12);
         let left: Vec<bool> = all.iter().map(|name| names.path().join(name).exists()).collect();
         assert_eq!(left, [false, false, true, true]);
+    }
+
+    #[test]
+    fn a_process_that_nobody_has_reaped_is_over() {
+        let process = |number: u32| Path::new("/proc").join(number.to_string());
+        assert!(!is_over(&process(std::process::id())) && is_over(&process(u32::MAX)));
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        while !is_over(&process(child.id())) {
+            std::thread::yield_now();
+        }
+        child.wait().unwrap();
     }
 
     #[test]
