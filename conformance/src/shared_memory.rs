@@ -2,7 +2,9 @@
 //! memory and a semaphore, named by the process. Ours are killed, so their names are taken away for them. Once a
 //! process runs it does not need them.
 
-use std::{fs, path::Path};
+use std::{fs, io::ErrorKind, path::Path};
+
+use statusquo_vmm::hypervisor::process::Process;
 
 /// Where the C library keeps both.
 const NAMES: &str = "/dev/shm";
@@ -24,7 +26,7 @@ pub(crate) fn forget_noted(dir: &Path) {
             forget_noted(&entry.path());
         } else if let Some(process) = noted(&entry.file_name().to_string_lossy())
             // Somebody else may bear its number by now.
-            && is_over(&Path::new("/proc").join(process.to_string()))
+            && is_over(process)
         {
             forget(dir, process);
         }
@@ -35,10 +37,9 @@ fn noted(name: &str) -> Option<u32> {
     name.strip_prefix(NOTE)?.parse().ok()
 }
 
-/// Has a process ended? One that nobody has reaped yet has, too (proc(5), the third field of `stat`).
-fn is_over(process: &Path) -> bool {
-    let stat = fs::read_to_string(process.join("stat")).unwrap_or_default();
-    stat.rsplit_once(") ").is_none_or(|(_, state)| state.starts_with(['Z', 'X']))
+/// Has a process ended? One that nobody has reaped yet has, too.
+fn is_over(process: u32) -> bool {
+    Process::of(process).is_err_and(|error| error.kind() == ErrorKind::NotFound)
 }
 
 fn remove_names(names: &Path, process: u32) {
@@ -65,10 +66,9 @@ mod tests {
 
     #[test]
     fn a_process_that_nobody_has_reaped_is_over() {
-        let process = |number: u32| Path::new("/proc").join(number.to_string());
-        assert!(!is_over(&process(std::process::id())) && is_over(&process(u32::MAX)));
+        assert!(!is_over(std::process::id()) && is_over(u32::MAX));
         let mut child = std::process::Command::new("true").spawn().unwrap();
-        while !is_over(&process(child.id())) {
+        while !is_over(child.id()) {
             std::thread::yield_now();
         }
         child.wait().unwrap();

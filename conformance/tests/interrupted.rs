@@ -54,13 +54,13 @@ fn processes(dir: &Path) -> Vec<(u32, String)> {
     found.collect()
 }
 
-/// Shared memory that bears the number of one of these processes.
-fn shared_memory(of: &BTreeSet<u32>) -> BTreeSet<String> {
+/// Shared memory that bears the number of such a process.
+fn shared_memory(of: impl Fn(u32) -> bool) -> BTreeSet<String> {
     let names = fs::read_dir("/dev/shm").into_iter().flatten().flatten();
     let names = names.filter_map(|entry| entry.file_name().into_string().ok());
     let bears_one = |name: &String| {
         let number = name.rsplit_once("faketime_shm_").or(name.rsplit_once("faketime_sem_"));
-        number.is_some_and(|(_, number)| number.parse().is_ok_and(|one| of.contains(&one)))
+        number.is_some_and(|(_, number)| number.parse().is_ok_and(&of))
     };
     names.filter(bears_one).collect()
 }
@@ -73,9 +73,8 @@ fn nothing_is_left(dir: &Path) {
 
 /// Runs the command until it has come far enough, ends it with each signal, and looks.
 fn end_with_each_signal(args: &[&str], is_under_way: impl Fn(&Path) -> bool + Sync) {
-    let any = (0..1 << 22).collect();
     // Of a process that bore the same number once.
-    let before = shared_memory(&any);
+    let before = shared_memory(|_| true);
     let end = |signal: Signal| {
         let dir = tempfile::Builder::new().prefix("sq").tempdir().unwrap();
         let mut run = Run(statusquo(dir.path(), args).spawn().unwrap());
@@ -105,7 +104,7 @@ fn end_with_each_signal(args: &[&str], is_under_way: impl Fn(&Path) -> bool + Sy
             assert_eq!(status.code(), Some(128 + signal.as_raw()), "{args:?}");
         }
         nothing_is_left(dir.path());
-        let left = &shared_memory(&seen) - &before;
+        let left = &shared_memory(|process| seen.contains(&process)) - &before;
         assert_eq!(left, BTreeSet::new(), "{args:?}");
     };
     // Each run mostly waits, and knows nothing of the others.

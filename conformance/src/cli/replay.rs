@@ -312,7 +312,7 @@ impl Visitor for FileVisitor<'_> {
             );
         }
         let place = || format!("read {}", path.display());
-        let suite: Suite<F::Study> = read_suite(open(path)?).with_context(place)?;
+        let mut suite: Suite<F::Study> = read_suite(open(path)?).with_context(place)?;
         let design = studies::design::<F>(&suite.header.design)
             .with_context(|| format!("{}: line 1", path.display()))?;
         let scope = studies::scope::<F>(Some(&suite.header.scope))
@@ -325,8 +325,12 @@ impl Visitor for FileVisitor<'_> {
                 path.display()
             );
         }
-        still_behaviour(&F::study(design, scope), &suite)
-            .with_context(|| path.display().to_string())?;
+        let study = F::study(design, scope);
+        still_behaviour(&study, &suite).with_context(|| path.display().to_string())?;
+        // Counted, and not taken from the header, which may be of another file's traces.
+        let covered = Criterion::named(&suite.header.criterion)
+            .and_then(|goals| met(&study, suite.traces.iter().map(Vec::as_slice), goals));
+        suite.header.covered = covered.unwrap_or(suite.header.covered);
         let factory = asked.factory::<F>(design, scope)?;
         let done = asked.replay_suite::<F>(&suite, design, scope, &factory, common)?;
         asked.finish(&[done], common)
@@ -500,10 +504,11 @@ pub(super) fn replay_on<S: Study>(
     let seconds = start.elapsed().as_secs_f64();
     let gone = suite.traces.iter().zip(&replayed.agreed).map(|(trace, &steps)| &trace[..steps]);
     let steps: usize = suite.traces.iter().map(Vec::len).sum();
-    // Counted, and not taken from the header, which may be of another file's traces.
-    let covered = Criterion::named(&suite.header.criterion)
-        .and_then(|goals| met(study, gone, goals))
-        .or_else(|| (replayed.steps() == steps as u64).then_some(suite.header.covered));
+    let covered = if replayed.steps() == steps as u64 {
+        Some(suite.header.covered)
+    } else {
+        Criterion::named(&suite.header.criterion).and_then(|goals| met(study, gone, goals))
+    };
     take_out(known, &suite.traces, &mut replayed.verdicts);
     let diverged = replayed.verdicts.iter().zip(&suite.traces).enumerate();
     let diverged = diverged.filter_map(|(at, (verdict, trace))| match verdict {

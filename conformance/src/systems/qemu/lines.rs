@@ -1,13 +1,12 @@
 //! Lines over a socket, none waited for without end.
 
 use std::{
-    io::{ErrorKind, Read, Write},
+    io::{self, ErrorKind, Read, Write},
     os::unix::net::UnixStream,
     time::{Duration, Instant},
 };
 
 use rustix::{
-    io::Errno,
     net::{RecvFlags, recv, sockopt::socket_peercred},
     process::Pid,
 };
@@ -54,15 +53,9 @@ impl Lines {
             return Ok(Some(line));
         }
         let mut chunk = [0; 1 << 12];
-        match recv(&self.stream, &mut chunk, RecvFlags::DONTWAIT) {
-            Ok((0, _)) => Err(closed()),
-            Ok((count, _)) => {
-                self.unread.extend(&chunk[..count]);
-                self.take_line()
-            }
-            Err(Errno::WOULDBLOCK | Errno::INTR) => Ok(None),
-            Err(_) => Err(closed()),
-        }
+        let came = recv(&self.stream, &mut chunk, RecvFlags::DONTWAIT);
+        self.take_in(came.map(|(count, _)| &chunk[..count]).map_err(io::Error::from))?;
+        self.take_line()
     }
 
     fn receive_with(&mut self, patience: Patience) -> Result<String, Fault> {
@@ -94,13 +87,19 @@ impl Lines {
     fn read(&mut self, within: Duration) -> Result<bool, Fault> {
         self.stream.set_read_timeout(Some(within)).map_err(environment)?;
         let mut chunk = [0; 1 << 16];
-        match self.stream.read(&mut chunk) {
-            Ok(0) => Err(closed()),
+        let came = self.stream.read(&mut chunk);
+        self.take_in(came.map(|count| &chunk[..count]))
+    }
+
+    /// Keeps what came; `false` if nothing has.
+    fn take_in(&mut self, came: io::Result<&[u8]>) -> Result<bool, Fault> {
+        match came {
+            Ok([]) => Err(closed()),
             Ok(_) if self.unread.len() > LINE_MAX => {
                 Err(Fault::Garbage(format!("a line longer than {LINE_MAX} bytes")))
             }
-            Ok(count) => {
-                self.unread.extend(&chunk[..count]);
+            Ok(bytes) => {
+                self.unread.extend(bytes);
                 Ok(true)
             }
             Err(error) => match error.kind() {

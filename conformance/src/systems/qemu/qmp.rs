@@ -54,23 +54,22 @@ impl Qmp {
         parsed(&self.lines.receive()?)
     }
 
-    fn keep(&mut self, event: Value) {
+    /// Keeps what QEMU has said by itself.
+    fn keep(&mut self, event: Value) -> Result<(), Fault> {
         match event["event"].as_str() {
             Some("RESUME") => self.runs = true,
             Some("STOP") => self.runs = false,
-            _ => {}
+            Some(_) => {}
+            None => return Err(Fault::Garbage(format!("QMP says {event} unasked"))),
         }
         self.events.push_back(event);
+        Ok(())
     }
 
-    /// Takes in what QEMU has said by itself.
+    /// Takes in what is there.
     fn hear(&mut self) -> Result<(), Fault> {
         while let Some(line) = self.lines.receive_ready()? {
-            let event = parsed(&line)?;
-            if event.get("event").is_none() {
-                return Err(Fault::Garbage(format!("QMP says {event} unasked")));
-            }
-            self.keep(event);
+            self.keep(parsed(&line)?)?;
         }
         Ok(())
     }
@@ -98,7 +97,7 @@ impl Qmp {
         loop {
             let mut answer = self.next()?;
             if answer.get("event").is_some() {
-                self.keep(answer);
+                self.keep(answer)?;
             } else if let Some(result) = answer.get_mut("return") {
                 return Ok(Ok(result.take()));
             } else if let Some(error) = answer.get("error") {
@@ -145,10 +144,7 @@ impl Qmp {
                 return Ok(());
             }
             let event = self.next()?;
-            if event.get("event").is_none() {
-                return Err(Fault::Garbage(format!("QMP says {event} unasked")));
-            }
-            self.keep(event);
+            self.keep(event)?;
         }
     }
 }

@@ -50,7 +50,7 @@ impl Uart {
         std::fs::write(&image, empty_image()).unwrap();
         let mut command = Process::command(DEFAULT_BINARY.as_ref());
         command.args("-accel tcg -display none -nodefaults -m 16 -S -machine pc".split(' '));
-        command.arg("-bios").arg(firmware).args(["-qtest-log", "/dev/null"]);
+        command.arg("-bios").arg(firmware).args(["-qtest-log", "none"]);
         command.args(["-qtest", &unix("qtest"), "-qmp", &unix("qmp")]);
         let path = socket.display();
         command.args(["-chardev", &format!("socket,id=c0,path={path},server=on,wait=off")]);
@@ -73,7 +73,7 @@ impl Uart {
 
     /// Everything that was ready has been handled.
     fn barrier(&mut self) {
-        (0..5).for_each(|_| drop(self.ask("query-name", json!({}))));
+        (0..5).for_each(|_| self.qtest.turn().unwrap());
     }
 
     fn connect(&mut self) -> UnixStream {

@@ -220,7 +220,7 @@ impl Machine<'_> {
             return;
         }
         if self.ports[at].held() {
-            // "Port was throttled on source": what else is in the ring waits for the guest's next kick.
+            // Only then (`fetch_active_ports_list`): where nothing is held, the ring waits for the guest's next kick.
             self.ports[at].set_throttled(false);
             self.ports[at].set_watch(false);
             self.flush(at);
