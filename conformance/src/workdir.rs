@@ -22,7 +22,7 @@ use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGTERM},
     iterator::Signals,
 };
-use statusquo_vmm::hypervisor::process::Process;
+use statusquo_vmm::hypervisor::{process::Process, words::Words};
 use tempfile::TempDir;
 
 use crate::shared_memory;
@@ -132,8 +132,8 @@ fn sweep(temporary: &Path) {
 pub(crate) fn end_processes(dir: &Path) {
     let mut ended = BTreeSet::new();
     for _ in 0..ATTEMPTS_MAX {
-        let named = processes_of(dir);
-        if named.is_empty() {
+        let (named, some_are_coming) = processes_of(dir);
+        if named.is_empty() && !some_are_coming {
             break;
         }
         for pid in named {
@@ -146,21 +146,25 @@ pub(crate) fn end_processes(dir: &Path) {
     ended.into_iter().for_each(|pid| shared_memory::forget(dir, pid));
 }
 
-fn processes_of(dir: &Path) -> Vec<Pid> {
-    let dir = dir.as_os_str().as_encoded_bytes();
-    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    entries
-        .filter_map(|entry| {
-            let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
-            let names_it = |file: &str| {
-                // What belongs to others cannot be read, and is not ours to end.
-                let words = fs::read(entry.path().join(file)).unwrap_or_default();
-                memchr::memmem::find(&words, dir).is_some()
-            };
-            let is_ours = names_it("cmdline") || names_it("environ");
-            (is_ours && pid.unsigned_abs() != std::process::id()).then(|| Pid::from_raw(pid))?
-        })
-        .collect()
+/// Those that name the directory, and those of which nobody can say yet.
+fn processes_of(dir: &Path) -> (Vec<Pid>, bool) {
+    let dir = memchr::memmem::Finder::new(dir.as_os_str().as_encoded_bytes());
+    let (mut named, mut some_are_coming) = (Vec::new(), false);
+    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let process = entry.file_name().to_str().and_then(|name| name.parse().ok());
+        let Some(process) = process.filter(|&process| process != std::process::id()) else {
+            continue;
+        };
+        // What belongs to others cannot be read, and is not ours to end.
+        let Some(words) = Words::of(process) else {
+            some_are_coming = true;
+            continue;
+        };
+        if [words.command_line, words.environment].iter().any(|it| dir.find(it).is_some()) {
+            named.extend(i32::try_from(process).ok().and_then(Pid::from_raw));
+        }
+    }
+    (named, some_are_coming)
 }
 
 /// Replays that nobody waits for may still be making files. Where the directory was moved away they find
@@ -213,9 +217,13 @@ mod tests {
     fn who_carries_the_directory_in_his_environment_is_ended_with_it() {
         let dir = tempfile::tempdir().unwrap();
         let child = |dir: &Path| Command::new("sleep").arg("60").env("ANY", dir).spawn().unwrap();
-        let (mut its, mut foreign) = (child(dir.path()), child(Path::new("/nowhere")));
-        end_processes(dir.path());
-        assert!(!its.wait().unwrap().success());
+        let mut foreign = child(Path::new("/nowhere"));
+        // One has just been started each time, and its environment is not there yet.
+        for _ in 0..20 {
+            let mut its = child(dir.path());
+            end_processes(dir.path());
+            assert!(!its.wait().unwrap().success());
+        }
         assert_eq!(foreign.try_wait().unwrap(), None);
         foreign.kill().unwrap();
         foreign.wait().unwrap();

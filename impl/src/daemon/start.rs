@@ -12,7 +12,10 @@ use std::{
 use super::places::Places;
 use crate::{
     domain::{Domain, Emulator, Error, Reading, command_line},
-    hypervisor::process::{Launch, Process},
+    hypervisor::{
+        process::{Launch, Process},
+        words::Words,
+    },
 };
 
 /// What a start is about to use.
@@ -75,23 +78,23 @@ pub(super) enum Unfinished {
 }
 
 /// Looks once what became of a start. Its QEMU is known by its pidfile, or before that by its command line, which
-/// names the pidfile.
+/// names the pidfile. A process that has none yet may be it.
 pub(super) fn unfinished(pidfile: &Path) -> io::Result<Unfinished> {
     if let Ok(process) = Process::of_pidfile(pidfile)
-        && names(process.pid, pidfile)
+        && names(process.pid, pidfile) == Some(true)
     {
         return Ok(Unfinished::Runs(process));
     }
     let mut entries = fs::read_dir("/proc")?.flatten();
     let comes = entries.any(|entry| {
         let pid = entry.file_name().to_str().and_then(|name| name.parse().ok());
-        pid.is_some_and(|pid: u32| pid != std::process::id() && names(pid, pidfile))
+        pid.is_some_and(|pid: u32| pid != std::process::id() && names(pid, pidfile) != Some(false))
     });
     Ok(if comes { Unfinished::Comes } else { Unfinished::Nothing })
 }
 
-/// Does the command line of this process name this file?
-fn names(pid: u32, path: &Path) -> bool {
-    let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    words.split(|&byte| byte == 0).any(|word| word == path.as_os_str().as_encoded_bytes())
+/// Does the command line of this process name this file, if it has one yet?
+fn names(pid: u32, path: &Path) -> Option<bool> {
+    let words = Words::of(pid)?.command_line;
+    Some(words.split(|&byte| byte == 0).any(|word| word == path.as_os_str().as_encoded_bytes()))
 }

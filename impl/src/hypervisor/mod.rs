@@ -7,6 +7,7 @@
 //! - [`qmp`]: a real QEMU, over its monitor socket.
 //! - [`embedded`]: the same contract in process, as a value.
 //! - [`process`]: a QEMU that outlives whoever started it.
+//! - [`words`]: with which words a process was started.
 //!
 //! A procedure depends on [`Hypervisor`] only.
 //! Two rules follow from QMP and hold for every implementation:
@@ -57,6 +58,7 @@ pub(crate) mod lines;
 pub mod monitor;
 pub mod process;
 pub mod qmp;
+pub mod words;
 
 pub use self::monitor::{Command, Event, Inventory, QmpError, Reply, Timestamp};
 
