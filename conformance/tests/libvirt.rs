@@ -15,7 +15,7 @@ use statusquo::{
 };
 use statusquo_model::{
     family::Family,
-    studies::restart::{Restart, Study, action::Action},
+    studies::restart::{Restart, Study, action::Action, outcome::Reply},
     study::Study as _,
 };
 
@@ -59,6 +59,38 @@ fn a_full_disk_at_restart_costs_the_guest() {
     assert!(trace[1].outcome.guest_lost);
     let (verdict, _) = replay_one(&trace, &factory, Duration::from_secs(60));
     assert_eq!(verdict, Verdict::Agrees);
+}
+
+/// libvirt waits five seconds for a device and says that all went well; the end of the device, when it comes, is a
+/// job of its own.
+const LATE: [Action; 15] = [
+    Action::Attach { bus_full: false },
+    Action::Step,
+    Action::Step,
+    Action::Step,
+    Action::Step,
+    Action::Detach { alias: 0 },
+    Action::Step,
+    Action::GiveUp,
+    Action::Step,
+    Action::Step,
+    Action::Finalize { alias: 0 },
+    Action::Step,
+    Action::Step,
+    Action::Step,
+    Action::Inspect,
+];
+
+#[test]
+fn a_device_that_comes_to_its_end_late_is_removed_then() {
+    let Some(factory) = libvirt() else { return };
+    let mut trace = played(&study("libvirt-9.0"), &LATE).unwrap();
+    let replay = |trace: &Trace<Study>| replay_one(trace, &factory, Duration::from_secs(60));
+    assert_eq!(replay(&trace), (Verdict::Agrees, LATE.len()));
+    assert_eq!(trace[9].outcome.reply, Reply::UnplugRequested { alias: 0 });
+    trace[9].outcome.reply = Reply::Detached { alias: 0 };
+    let Verdict::Diverges(divergence) = replay(&trace).0 else { panic!("it must differ") };
+    assert_eq!(divergence.step, 9);
 }
 
 /// What the driver says comes from the binary and not from the model that it is compared with.

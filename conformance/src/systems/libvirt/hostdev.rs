@@ -42,7 +42,11 @@ pub(crate) fn factory(
         return Err("this host has VFIO, and the scope is about one that has not".to_owned());
     }
     let device = some_device().ok_or("this host has no PCI device that a definition could name")?;
-    life::factory_but_for(programs, move |programs| Run::new(programs, device), cannot)
+    life::factory_but_for(
+        programs,
+        move |programs| Run::new(programs, device),
+        |_, action| cannot(action),
+    )
 }
 
 const NOT_HERE: &str = "it needs a device that a guest can have, a hook, or another daemon";

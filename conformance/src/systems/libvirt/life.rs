@@ -18,27 +18,27 @@ pub(super) fn factory<S: Study, R: System<S> + 'static>(
     programs: Programs,
     begin: impl Fn(&Programs) -> io::Result<R> + Send + Sync + 'static,
 ) -> Result<Arc<dyn Factory<S>>, String> {
-    factory_but_for(programs, begin, |_| None)
+    factory_but_for(programs, begin, |_, _| None)
 }
 
-/// The same where some actions cannot be driven.
+/// The same where some actions cannot be driven, or not in every state.
 pub(super) fn factory_but_for<S: Study, R: System<S> + 'static>(
     programs: Programs,
     begin: impl Fn(&Programs) -> io::Result<R> + Send + Sync + 'static,
-    cannot: fn(S::Action) -> Option<&'static str>,
+    cannot: fn(&S::State, S::Action) -> Option<&'static str>,
 ) -> Result<Arc<dyn Factory<S>>, String> {
     let version = programs.version()?;
     Ok(Arc::new(Libvirt { programs, version, begin, cannot }))
 }
 
-struct Libvirt<B, A> {
+struct Libvirt<S: Study, B> {
     programs: Programs,
     version: String,
     begin: B,
-    cannot: fn(A) -> Option<&'static str>,
+    cannot: fn(&S::State, S::Action) -> Option<&'static str>,
 }
 
-impl<S, R, B> Factory<S> for Libvirt<B, S::Action>
+impl<S, R, B> Factory<S> for Libvirt<S, B>
 where
     S: Study,
     R: System<S> + 'static,
@@ -52,8 +52,8 @@ where
         Ok(Box::new((self.begin)(&self.programs).map_err(environment)?))
     }
 
-    fn cannot(&self, _: &S, _: &S::State, action: S::Action) -> Option<&'static str> {
-        (self.cannot)(action)
+    fn cannot(&self, _: &S, state: &S::State, action: S::Action) -> Option<&'static str> {
+        (self.cannot)(state, action)
     }
 }
 

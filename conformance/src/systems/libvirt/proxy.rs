@@ -129,6 +129,12 @@ impl Proxy {
         }
     }
 
+    /// A command is held, and QEMU has not got it.
+    pub(super) fn is_parked(&self) -> bool {
+        let session = self.current();
+        lock(&session.state).parked.as_ref().is_some_and(|it| matches!(it.at, At::Waiting))
+    }
+
     /// Waits until a command is held (`true`), or `done` says that none will come.
     pub(super) fn wait_parked(&self, most: Duration, done: impl Fn() -> bool) -> io::Result<bool> {
         self.wait(most, "no monitor command", |state| {

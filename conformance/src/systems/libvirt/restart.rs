@@ -17,7 +17,7 @@ use statusquo_model::studies::restart::{
     Study,
     action::Action,
     outcome::{Effect, Outcome, Reply},
-    state::Why,
+    state::{Daemon, Detaching, Next, Recovering, State, Why},
 };
 use statusquo_vmm::hypervisor::{
     Hypervisor,
@@ -43,6 +43,9 @@ const EFFECTS: [&str; 4] = ["chardev-add", "device_add", "device_del", "chardev-
 /// The same for a daemon that recovers: what it looks at is one too.
 const RECOVERY: [&str; 2] = ["qom-list", "chardev-remove"];
 
+/// And what it does before it saves that a device was only asked to go.
+const AFTER_GIVING_UP: &str = "qom-list";
+
 /// libvirt for the restart study, where it can be driven at all.
 pub(crate) fn factory(
     study: &Study,
@@ -54,10 +57,49 @@ pub(crate) fn factory(
     life::factory_but_for(programs, Run::new, cannot)
 }
 
-fn cannot(action: Action) -> Option<&'static str> {
-    let is_full = action == (Action::Attach { bus_full: true });
-    is_full.then_some("libvirt refuses a full bus before it asks QEMU")
+fn cannot(state: &State, action: Action) -> Option<&'static str> {
+    let device = |alias: u8| state.devices.get(usize::from(alias)).copied().unwrap_or_default();
+    match (action, state.daemon) {
+        (Action::Attach { bus_full: true }, _) => {
+            Some("libvirt refuses a full bus before it asks QEMU")
+        }
+        (Action::Finalize { alias }, daemon) => {
+            let can = match daemon {
+                // Nobody listens, so nobody can tell when it was.
+                Daemon::Down | Daemon::Busy(Next::Recover { next: Recovering::Connect, .. }) => {
+                    true
+                }
+                // The event that somebody waits for, or has waited for, is held until then.
+                Daemon::Busy(Next::Detach { alias: asked, next, .. }) => {
+                    asked == alias
+                        && matches!(
+                            next,
+                            Detaching::Wait | Detaching::SaveAfter(_) | Detaching::Tell(_)
+                        )
+                }
+                Daemon::Idle => device(alias).memory.is_defined(),
+                Daemon::Busy(_) => false,
+            };
+            (!can).then_some(AT_ONCE)
+        }
+        (Action::Step, Daemon::Busy(next)) => {
+            let removes_backend_of = match next {
+                Next::Detach { alias, next: Detaching::Backend, .. }
+                | Next::Recover { next: Recovering::Clean(alias), .. } => Some(alias),
+                _ => None,
+            };
+            removes_backend_of.is_some_and(|alias| device(alias).ending).then_some(AT_ONCE)
+        }
+        (Action::Attach { .. } | Action::Detach { .. }, Daemon::Idle) => {
+            let waits = state.devices.iter().any(|device| device.deleted);
+            waits.then_some("libvirt takes an event at once, before the next request")
+        }
+        _ => None,
+    }
 }
+
+/// Its end is not waited for by anybody, nor put off.
+const AT_ONCE: &str = "QEMU brings a device to its end within some 60 ms";
 
 /// One domain under one libvirt, restarted at will.
 struct Run {
@@ -90,6 +132,8 @@ enum Doing {
     Recovery {
         given: Option<Given>,
     },
+    /// A device has gone that nobody waits for.
+    Event,
 }
 
 impl Run {
@@ -206,15 +250,19 @@ impl Run {
             Action::Inspect => seen.reply = self.inspect()?,
             Action::Step => self.step(owed, &mut seen)?,
             Action::GiveUp => {
-                return Err(environment(
-                    "libvirt waits five seconds for a device, by its own clock",
-                ));
+                // After five seconds by its own clock, because the event is held; then it asks what devices
+                // there are, and saves (`qemuDomainDetachDeviceLiveAndConfig`).
+                self.proxy.hold(&[AFTER_GIVING_UP]);
+                self.proxy.deliver();
+                if !self.parks()? {
+                    return Err(Fault::Garbage("it does not look what devices there are".into()));
+                }
             }
             Action::Eject { .. } => return Err(environment("there is no guest")),
             Action::Finalize { alias } => {
                 // QEMU does it by itself; the event is held until the daemon takes it.
                 self.ending = false;
-                if matches!(self.doing, Doing::Request { .. }) {
+                if self.virsh.is_some() && !matches!(self.doing, Doing::Recovery { .. }) {
                     self.proxy
                         .wait_deleted(&format!("channel{alias}"), PATIENCE)
                         .map_err(environment)?;
@@ -289,9 +337,7 @@ impl Run {
                 | Effect::RemoveBackend
                 | Effect::Look,
             ) => {
-                if self.ending
-                    && matches!(owed.did, Some(Effect::AddBackend | Effect::RemoveBackend))
-                {
+                if self.ending && owed.did == Some(Effect::RemoveBackend) {
                     return Err(environment("QEMU does not put the end of a device off"));
                 }
                 let executed = self.let_one_go()?;
@@ -301,6 +347,10 @@ impl Run {
                     self.ending |= executed.name() == "device_del" && !seen.failed;
                     self.learn_alias(&executed);
                 }
+                // With nobody to answer, a failure is the end of it.
+                if seen.failed && matches!(self.doing, Doing::Event { .. }) {
+                    self.let_it_finish()?;
+                }
                 // A failure that ends the guest does so when libvirt hears of it.
                 if owed.guest_lost {
                     self.proxy.deliver();
@@ -309,10 +359,13 @@ impl Run {
             }
             Some(Effect::TakeEvent) => {
                 self.proxy.deliver();
-                let Doing::Request { alias: Some(alias), .. } = &self.doing else {
-                    return Err(environment("an event without a request that waits for it"));
-                };
-                self.proxy.wait_deleted(alias, PATIENCE).map_err(environment)?;
+                if let Doing::Request { alias: Some(alias), .. } = &self.doing {
+                    self.proxy.wait_deleted(alias, PATIENCE).map_err(environment)?;
+                } else {
+                    // libvirt begins a job of its own for one that nobody waits for.
+                    self.proxy.hold(&EFFECTS);
+                    self.doing = Doing::Event;
+                }
                 self.proxy.release_events();
                 seen.did = Some(Effect::TakeEvent);
             }
@@ -321,8 +374,9 @@ impl Run {
             }
             Some(Effect::Save) => {
                 let before = inode(&domain::status(&self.root));
-                self.proxy.deliver();
-                self.proxy.hold(&[]);
+                if self.proxy.is_parked() {
+                    self.proxy.execute(PATIENCE).map_err(environment)?;
+                }
                 self.let_it_finish()?;
                 if owed.guest_lost {
                     self.await_death();
@@ -355,6 +409,7 @@ impl Run {
         let virsh = virsh.as_ref().ok_or_else(|| environment("no daemon"))?;
         let given = match doing {
             Doing::Request { given, .. } | Doing::Recovery { given: Some(given) } => given,
+            Doing::Event => return proxy.wait_parked(PATIENCE, || false).map_err(environment),
             _ => return Err(environment("the daemon has nothing to do")),
         };
         proxy.wait_parked(PATIENCE, || virsh.answer(given).is_some()).map_err(environment)
@@ -370,14 +425,24 @@ impl Run {
     }
 
     fn let_it_finish(&mut self) -> Result<(), Fault> {
+        let is_event = matches!(self.doing, Doing::Event);
+        // Given while the domain has this job, so it waits for its end.
+        let after =
+            if is_event { Some(self.wait_for_domain().map_err(environment)?) } else { None };
+        self.proxy.deliver();
+        self.proxy.hold(&[]);
         let Run { virsh, doing, .. } = self;
         let virsh = virsh.as_mut().ok_or_else(|| environment("no daemon"))?;
-        match doing {
-            Doing::Request { given, .. } | Doing::Recovery { given: Some(given) } => {
-                virsh.wait(given, PATIENCE).map(drop).map_err(environment)
-            }
-            _ => Err(environment("the daemon has nothing to do")),
+        let given = match (&*doing, &after) {
+            (Doing::Request { given, .. } | Doing::Recovery { given: Some(given) }, _)
+            | (Doing::Event, Some(given)) => given,
+            _ => return Err(environment("the daemon has nothing to do")),
+        };
+        virsh.wait(given, PATIENCE).map_err(environment)?;
+        if is_event {
+            self.doing = Doing::Nothing;
         }
+        Ok(())
     }
 
     fn await_death(&self) {
@@ -397,17 +462,27 @@ impl Run {
 
     /// The answer that the requester gets.
     fn told(&mut self) -> Result<Reply, Fault> {
-        let Run { virsh, doing, .. } = &*self;
-        let virsh = virsh.as_ref().ok_or_else(|| environment("no daemon"))?;
-        let Doing::Request { given, alias, file } = doing else { return Ok(Reply::Nothing) };
-        let text = virsh.wait(given, PATIENCE).map_err(environment)?;
+        let Doing::Request { given, alias, file } =
+            std::mem::replace(&mut self.doing, Doing::Nothing)
+        else {
+            return Ok(Reply::Nothing);
+        };
+        let virsh = self.virsh().map_err(environment)?;
+        let text = virsh.wait(&given, PATIENCE).map_err(environment)?;
         drop(fs::remove_file(file));
-        let alias = alias.as_deref().map_or(Ok(0), number)?;
-        let error = text.lines().filter_map(|line| line.strip_prefix("error: ")).next_back();
-        Ok(match error {
-            None if self.attaches => Reply::Attached { alias },
-            None => Reply::Detached { alias },
-            Some(error) => Reply::Refused { why: why(error)? },
+        let id = alias.unwrap_or_else(|| "channel0".to_owned());
+        let alias = number(&id)?;
+        if let Some(error) = text.lines().filter_map(|it| it.strip_prefix("error: ")).next_back() {
+            return Ok(Reply::Refused { why: why(error)? });
+        }
+        if self.attaches {
+            return Ok(Reply::Attached { alias });
+        }
+        // Done or only asked for: libvirt says the same of both, and the definition tells them apart.
+        let definition = domain::channels(&self.dump().map_err(environment)?);
+        Ok(match definition.contains(&id) {
+            true => Reply::UnplugRequested { alias },
+            false => Reply::Detached { alias },
         })
     }
 }

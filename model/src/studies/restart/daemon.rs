@@ -78,7 +78,11 @@ impl Machine<'_> {
             Action::Step => self.effect()?,
             Action::GiveUp => match self.state.daemon {
                 Daemon::Busy(Next::Detach { alias, asked, next: Detaching::Wait }) => {
-                    let next = Detaching::Tell(Ok(Gone::WhenTheGuestLetsGo));
+                    let gone = Gone::WhenTheGuestLetsGo;
+                    let next = match self.rules.save_after_asking {
+                        true => Detaching::SaveAfter(gone),
+                        false => Detaching::Tell(Ok(gone)),
+                    };
                     self.go_on(Next::Detach { alias, asked, next });
                 }
                 _ => return Err(Blocked("the daemon does not wait for a device to go")),
@@ -343,7 +347,7 @@ impl Machine<'_> {
         let rules = self.rules;
         let guest_ejects = self.bounds.guest_ejects;
         self.outcome.did = Some(match next {
-            Detaching::SaveBefore | Detaching::SaveAfter => Effect::Save,
+            Detaching::SaveBefore | Detaching::SaveAfter(_) => Effect::Save,
             Detaching::Look => Effect::Look,
             Detaching::Frontend => Effect::RemoveFrontend,
             Detaching::Wait => Effect::TakeEvent,
@@ -414,18 +418,18 @@ impl Machine<'_> {
                         self.tell_removed(alias);
                     }
                     Some(match self.saves_first() {
-                        true => Detaching::SaveAfter,
+                        true => Detaching::SaveAfter(Gone::Now),
                         false => Detaching::Tell(Ok(Gone::Now)),
                     })
                 } else {
                     refused(Why::BackendRefused)
                 }
             }
-            Detaching::SaveAfter => {
+            Detaching::SaveAfter(gone) => {
                 self.save();
                 // Whoever has told it already and owes nobody a reply is done.
                 let owes = self.saves_first() && (asked || rules.tell != Tell::AtOnce);
-                owes.then_some(Detaching::Tell(Ok(Gone::Now)))
+                owes.then_some(Detaching::Tell(Ok(gone)))
             }
             Detaching::Tell(Ok(Gone::Now)) => {
                 if rules.tell != Tell::AtOnce {
@@ -435,7 +439,7 @@ impl Machine<'_> {
                     self.device(alias).told = Told::Absent;
                     self.outcome.reply = Reply::Detached { alias };
                 }
-                (rules.tell == Tell::BeforeSave).then_some(Detaching::SaveAfter)
+                (rules.tell == Tell::BeforeSave).then_some(Detaching::SaveAfter(Gone::Now))
             }
             Detaching::Tell(Ok(Gone::WhenTheGuestLetsGo)) => {
                 self.outcome.reply = Reply::UnplugRequested { alias };

@@ -10,6 +10,8 @@ pub struct Rules {
     pub save_before: SaveBefore,
     /// Something is saved once QEMU has done it.
     pub save_after: bool,
+    /// It is saved also when QEMU has only been asked, and the device is still there.
+    pub save_after_asking: bool,
     /// When events are sent.
     pub tell: Tell,
     /// What the daemon does when it starts.
@@ -72,6 +74,7 @@ pub enum Recovery {
 const LIBVIRT: Rules = Rules {
     save_before: SaveBefore::Nothing,
     save_after: true,
+    save_after_asking: true,
     tell: Tell::AtOnce,
     recovery: Recovery::RemoveVanishedOrStop,
     gone_is_done: false,
@@ -116,6 +119,7 @@ pub const DESIGNS: &[(Design, Rules)] = &[
         Rules {
             save_before: SaveBefore::Result,
             save_after: false,
+            save_after_asking: false,
             recovery: Recovery::RemoveVanished,
             gone_is_done: true,
             pending_is_asked: true,
@@ -131,6 +135,7 @@ pub const DESIGNS: &[(Design, Rules)] = &[
         },
         Rules {
             save_before: SaveBefore::Intents,
+            save_after_asking: false,
             tell: Tell::AfterSave,
             recovery: Recovery::FollowIntents,
             gone_is_done: true,
@@ -151,6 +156,7 @@ pub const DESIGNS: &[(Design, Rules)] = &[
         },
         Rules {
             save_before: SaveBefore::AttachIntent,
+            save_after_asking: false,
             tell: Tell::BeforeSave,
             recovery: Recovery::AskQemu,
             gone_is_done: true,

@@ -138,8 +138,8 @@ pub enum Detaching {
     Wait,
     /// `chardev-remove`, `object-del`, `netdev_del`.
     Backend,
-    /// The status file, after QEMU has done it.
-    SaveAfter,
+    /// The status file, after QEMU has done it, or was asked to.
+    SaveAfter(Gone),
     /// The reply, and the event where it was not sent before.
     Tell(Result<Gone, Why>),
 }
