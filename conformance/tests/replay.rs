@@ -19,7 +19,7 @@ use statusquo_model::{
         chardev::{Chardev, Study, action::Action, outcome::Outcome},
         restart::Restart,
     },
-    study::Study as _,
+    study::{self as model, Study as _},
     words::words,
 };
 
@@ -132,6 +132,57 @@ fn the_suite_of_ours_diverges_on_every_other_design_and_says_why() {
         let text = explain(ours, &small.trace, &small.divergence);
         assert!(text.contains("expected:") && text.contains("observed:"), "{text}");
     }
+}
+
+/// The model of a design, where one action cannot be driven.
+struct Without {
+    model: ModelFactory<Study>,
+    action: Option<Action>,
+}
+
+impl Factory<Study> for Without {
+    fn name(&self) -> String {
+        self.model.name()
+    }
+
+    fn start(&self) -> Result<Box<dyn System<Study>>, Fault> {
+        self.model.start()
+    }
+
+    fn cannot(
+        &self,
+        _: &Study,
+        _: &<Study as model::Study>::State,
+        action: Action,
+    ) -> Option<&'static str> {
+        (Some(action) == self.action).then_some("it cannot")
+    }
+}
+
+#[test]
+fn a_shorter_run_goes_only_where_the_system_can_be_driven() {
+    let (exploration, suite) = suite("server", Criterion::Transitions);
+    let ours = exploration.study();
+    let on = |action: Option<Action>| -> Arc<dyn Factory<Study>> {
+        let model = ModelFactory { study: study("as-written", "server"), design: "as-written" };
+        Arc::new(Without { model, action })
+    };
+    let replayed = replay(&suite.traces, &on(None), &Options::default());
+    let mut avoided = 0;
+    for (verdict, trace) in replayed.verdicts.iter().zip(&suite.traces) {
+        let Verdict::Diverges(divergence) = verdict else { continue };
+        let shortest = |action: Option<Action>| -> Vec<Action> {
+            let deadline = Duration::from_secs(1);
+            let small = minimise(ours, trace, divergence.clone(), &on(action), deadline);
+            small.trace.iter().map(|step| step.action).collect()
+        };
+        let word: Vec<Action> = trace[..=divergence.step].iter().map(|step| step.action).collect();
+        for action in shortest(None).into_iter().filter(|action| !word.contains(action)) {
+            assert!(!shortest(Some(action)).contains(&action), "{action:?}");
+            avoided += 1;
+        }
+    }
+    assert!(avoided > 0, "no shortest run has an action that its trace lacks");
 }
 
 #[test]

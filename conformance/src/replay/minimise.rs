@@ -27,7 +27,7 @@ const RUNS_MAX: usize = 400;
 const STATES_MAX: usize = 100_000;
 
 /// Shortens a diverging trace: the expectations are computed anew from the model for each attempt, and
-/// what the model does not enable is left out.
+/// what the model does not enable, or the system cannot be driven through, is left out.
 pub fn minimise<S: Study>(
     study: &S,
     trace: &Trace<S>,
@@ -85,12 +85,14 @@ struct Oracle<'o, S: Study> {
 }
 
 impl<S: Study> Oracle<'_, S> {
-    /// The model's answers to a word, without what it does not enable.
+    /// The model's answers to a word, without what it does not enable and what cannot be driven.
     fn expect(&self, word: &[S::Action]) -> (Trace<S>, Option<S::State>) {
         let mut state = self.study.initial().into_iter().next();
         let mut trace = Trace::new();
         for &action in word {
-            let step = state.as_ref().and_then(|state| self.study.step(state, action).ok());
+            let can = |state: &&S::State| self.factory.cannot(self.study, state, action).is_none();
+            let from = state.as_ref().filter(can);
+            let step = from.and_then(|state| self.study.step(state, action).ok());
             if let Some((outcome, next)) = step {
                 trace.push(Step { action, outcome });
                 state = Some(next);

@@ -3,6 +3,8 @@
 //!
 //! What cannot be driven here: a frontend that QEMU refuses (libvirt refuses before), an end of a device
 //! that is put off (QEMU ends it within some 60 ms), and a guest that has a say (there is none).
+//! That libvirt is *told* of the end is put off: the proxy holds the event, past the five seconds that
+//! libvirt waits where the trace has it give up.
 //! Device events are not observed: with an embedded driver nobody is left to be told.
 
 use std::{

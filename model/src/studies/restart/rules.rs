@@ -10,7 +10,9 @@ pub struct Rules {
     pub save_before: SaveBefore,
     /// Something is saved once QEMU has done it.
     pub save_after: bool,
-    /// It is saved also when QEMU has only been asked, and the device is still there.
+    /// It is saved also when QEMU has only been asked, and the device is still there: in libvirt 9.0
+    /// `qemuDomainDetachDeviceLiveAndConfig` saves whatever `qemuDomainDetachDeviceLive` came back with, unless it
+    /// failed.
     pub save_after_asking: bool,
     /// When events are sent.
     pub tell: Tell,
