@@ -8,6 +8,9 @@ use statusquo::{
     workdir,
 };
 
+/// What a shell says of a program that nobody read to its end.
+const UNREAD: u8 = 128 + 13;
+
 fn main() -> ExitCode {
     // The daemon that is replayed on is this program, so that nothing else has to be built: `statusquo vmmd …`.
     let mut words = std::env::args_os().skip(1);
@@ -27,8 +30,8 @@ fn main() -> ExitCode {
     }
     match ended {
         Ok(ended) => ExitCode::from(ended.code()),
-        // Whoever read our output has seen enough.
-        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        // Whoever read our output has seen enough, and not the verdict: as if SIGPIPE had ended us.
+        Err(error) if is_broken_pipe(&error) => ExitCode::from(UNREAD),
         Err(error) => {
             eprintln!("error: {error:#}");
             if json {

@@ -281,6 +281,18 @@ fn bad_traces_are_refused_with_their_place() {
         ),
         "the model's outcome of stop is reply ok, the trace has reply nothing",
     );
+    refuses(
+        "scope",
+        &format!(
+            "{header}\n{{\"trace\":1}}\n{{\"action\":{{\"query\":{{\"port\":5}}}},\"outcome\":{{\"reply\":\"ok\"}}}}\n"
+        ),
+        "trace 1, step 1: query{port: 5} is not enabled because the scope has no such action",
+    );
+    let scope = ["--design", "ours", "--scope", "server"];
+    let ran =
+        run_in(dir.path(), &[&["mutate", "chardev", "--suite", "scope"][..], &scope].concat());
+    assert_eq!(ran.code, 2, "{}", ran.err);
+    assert!(ran.err.contains("because the scope has no such action"), "{}", ran.err);
     let unknown = header.replace("chardev", "weather");
     refuses("study", &format!("{unknown}\n{{\"trace\":1}}\n"), "no study is named `weather`");
     let unknown = header.replace("ours", "theirs");
@@ -291,6 +303,37 @@ fn bad_traces_are_refused_with_their_place() {
         ),
         "no design is named `theirs`",
     );
+}
+
+#[test]
+fn a_property_that_no_finding_can_be_of_is_no_pass() {
+    let ran = run(&["findings", "restart", "--property", "zzz"]);
+    assert_eq!(ran.code, 2, "{}{}", ran.out, ran.err);
+    assert!(ran.err.starts_with("error: no property is named `zzz`"), "{}", ran.err);
+}
+
+#[test]
+fn who_reads_no_further_is_told_no_verdict() {
+    use std::{os::unix::process::ExitStatusExt, process::Stdio};
+    let mut command = Command::new(env!("CARGO_BIN_EXE_statusquo"));
+    command.args(["check", "chardev", "--scope", "null"]).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    drop(child.stdout.take());
+    let status = child.wait().unwrap();
+    assert_eq!((status.code(), status.signal()), (Some(141), None));
+}
+
+#[test]
+fn so_many_steps_are_no_more_than_a_trace_more() {
+    let args = ["replay", "chardev", "--scope", "null", "--system", "model", "--max-steps"];
+    for most in [1, 7, 250] {
+        let ran = run(&[&args[..], &[&most.to_string()]].concat());
+        let steps = ran.out.split_once(" steps in").unwrap().0.rsplit(' ').next().unwrap();
+        let steps: u32 = steps.parse().unwrap();
+        // The trace in which they are reached is taken whole, and has 200 at most.
+        let most = if most <= 200 { most } else { most + 199 };
+        assert!(ran.code == 0 && steps > 0 && steps <= most, "{most}: {}", ran.out);
+    }
 }
 
 #[test]

@@ -102,8 +102,8 @@ fn predictions<F: Family>(design: &'static str, binary: &str) {
         let answer = &checked.answers[at];
         let trace = answer.trace.as_ref().unwrap().text();
         text.push_str(&format!(
-            "\n## {}\n\n`statusquo check {name} --design {design} --scope {} --property '{}'`: {}\n\n```text\n{trace}\n```\n",
-            answer.property, checked.scope, answer.property, counted(length as u64, "step")
+            "\n## {}\n\n`statusquo check {name} --design {design} --scope {} --property {}`: {}\n\n```text\n{trace}\n```\n",
+            answer.property, checked.scope, shlex::try_quote(answer.property).unwrap(), counted(length as u64, "step")
         ));
     }
     is_current(&format!("{name}-{design}.md"), &text);

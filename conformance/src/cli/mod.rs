@@ -43,7 +43,8 @@ const EXIT_CODES: &str = "Exit codes:
   0  as expected: pinned, held, agreed
   1  violated, diverged, or not as pinned
   2  usage or bad input
-  3  incomplete: out of budget, inconclusive, or skipped though required";
+  3  incomplete: out of budget, inconclusive, or skipped though required
+  141  nobody read the output to its end";
 
 /// What every command understands.
 #[derive(Clone, Debug, Args)]
@@ -52,10 +53,20 @@ pub struct Common {
     #[arg(long, global = true, value_enum, default_value_t = Format::Text)]
     format: Format,
     /// Threads to use [default: one per core]
-    #[arg(long, global = true, value_name = "N")]
+    #[arg(long, global = true, value_name = "N", value_parser = threads)]
     threads: Option<NonZeroUsize>,
     #[command(flatten)]
     budgets: Budgets,
+}
+
+/// More would wait for each other, and a system that has no more to give ends the process.
+const THREADS_MAX: usize = 1024;
+
+fn threads(text: &str) -> Result<NonZeroUsize, String> {
+    match text.parse::<NonZeroUsize>() {
+        Ok(threads) if threads.get() <= THREADS_MAX => Ok(threads),
+        _ => Err(format!("expected a number from 1 to {THREADS_MAX}")),
+    }
 }
 
 impl Common {
@@ -269,7 +280,9 @@ pub fn run(cli: Cli) -> anyhow::Result<Ended> {
         Command::Search(search) => search.run(&common),
         Command::Doctor(doctor) => doctor.run(&common),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "statusquo", &mut io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "statusquo", &mut script);
+            print(&String::from_utf8_lossy(&script))?;
             Ok(Ended::AsExpected)
         }
     }

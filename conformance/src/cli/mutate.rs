@@ -13,7 +13,10 @@ use statusquo_model::{
     words::words,
 };
 
-use super::{Common, Ended, Output, Unfinished, Which, budget, print, print_json};
+use super::{
+    Common, Ended, Output, Unfinished, Which, budget, print, print_json,
+    replay::warn_of_another_model,
+};
 use crate::{
     generate::{Criterion, Cut, generate, recount, with_outcomes},
     mutate::{Fault, Machine, Operator, Proof, Survey, numbers, prove, survey},
@@ -79,7 +82,13 @@ impl Visitor for MutateVisitor<'_> {
         let minimal = minimise(&exploration, &edges);
         let machine = Machine::new(&exploration, &edges, &minimal);
         let mut suite = match &mutate.suite {
-            Some(path) => read::<F>(path, design, scope, &exploration)?,
+            Some(path) => {
+                let suite = read::<F>(path, design, scope, &exploration)?;
+                if suite.header.digest.as_ref().is_some_and(|digest| *digest != minimal.digest) {
+                    warn_of_another_model(path);
+                }
+                suite
+            }
             None => {
                 let names = (F::NAME, design.name, scope.name);
                 let cut = Cut { faults_max: mutate.max_faults, ..Cut::default() };

@@ -41,7 +41,7 @@ use crate::{
         model::ModelFactory,
         qemu::{Qemu, Variant},
     },
-    trace::{Reader, Suite, read_suite},
+    trace::{Reader, Suite, read_suite, step_of},
 };
 
 #[derive(Debug, Args)]
@@ -66,8 +66,8 @@ pub(super) struct Replay {
     /// For `--system model`: the design that answers [default: the suite's own]
     #[arg(long, value_name = "DESIGN")]
     on: Option<String>,
-    /// For a study: replay no more than so many steps of each scope's suite, and count what they cover
-    /// [default: all; with `--system qemu` 3000, with `--system vmmd` 250]
+    /// For a study: replay so many steps of each scope's suite, the last trace (of at most 200) to its end, and
+    /// count what they cover [default: all; with `--system qemu` 3000, with `--system vmmd` 250]
     #[arg(long, value_name = "STEPS")]
     max_steps: Option<NonZeroUsize>,
     /// For a study: replay this part of each scope's suite: of every N traces the K-th. N parts are the whole
@@ -265,7 +265,9 @@ impl Visitor for StudyVisitor<'_> {
                 (None, _) => None,
             };
             let cut = match most {
-                Some(most) => Cut { steps_max: PARTIAL_TRACE, total_max: most, ..Cut::default() },
+                Some(most) => {
+                    Cut { steps_max: PARTIAL_TRACE.min(most), total_max: most, ..Cut::default() }
+                }
                 None => Cut::default(),
             };
             let factory = match asked.factory::<F>(design, scope) {
@@ -320,10 +322,7 @@ impl Visitor for FileVisitor<'_> {
         if let Some(digest) = &suite.header.digest
             && stale::<F>(design, scope, digest, common)?
         {
-            eprintln!(
-                "warning: {}: the model has changed since these traces were written",
-                path.display()
-            );
+            warn_of_another_model(path);
         }
         let study = F::study(design, scope);
         still_behaviour(&study, &suite).with_context(|| path.display().to_string())?;
@@ -335,6 +334,11 @@ impl Visitor for FileVisitor<'_> {
         let done = asked.replay_suite::<F>(&suite, design, scope, &factory, common)?;
         asked.finish(&[done], common)
     }
+}
+
+pub(super) fn warn_of_another_model(path: &Path) {
+    let path = path.display();
+    eprintln!("warning: {path}: the model has changed since these traces were written");
 }
 
 fn stale<F: Family>(
@@ -356,11 +360,12 @@ fn stale<F: Family>(
 /// Every step must be one of the model's, with the model's outcome: else the trace, and not the system,
 /// is wrong.
 fn still_behaviour<S: Study>(study: &S, suite: &Suite<S>) -> anyhow::Result<()> {
+    let alphabet = study.alphabet();
     for (number, trace) in (1..).zip(&suite.traces) {
         let mut state =
             study.initial().into_iter().next().context("the study has no initial state")?;
         for (at, step) in (1..).zip(trace) {
-            match study.step(&state, step.action) {
+            match step_of(study, &alphabet, &state, step.action) {
                 Err(why) => bail!(
                     "trace {number}, step {at}: {} is not enabled because {}",
                     words(&step.action),

@@ -10,7 +10,7 @@ use statusquo_model::{equivalence::minimise, explore::Exploration, study::Study,
 use super::Criterion;
 use crate::{
     mutate::{Machine, numbers, prove, survivors},
-    trace::{Step, Suite},
+    trace::{Step, Suite, step_of},
 };
 
 /// What a suite was found to cover.
@@ -75,8 +75,8 @@ pub fn recount<S: Study>(
         }
         for (at, step) in trace.iter().enumerate() {
             let (trace, step_number, action) = (number + 1, at + 1, words(&step.action));
-            let (outcome, next) =
-                study.step(&state, step.action).map_err(|why| CoverageError::NotEnabled {
+            let (outcome, next) = step_of(study, exploration.alphabet(), &state, step.action)
+                .map_err(|why| CoverageError::NotEnabled {
                     trace,
                     step: step_number,
                     action: action.clone(),

@@ -44,6 +44,9 @@ pub struct Known {
     pub reason: String,
     /// Where to look it up.
     pub source: String,
+    /// It is up to chance, so it is no surprise that it did not happen.
+    #[serde(default)]
+    by_chance: bool,
     #[serde(skip)]
     happened: Cell<usize>,
     #[serde(skip)]
@@ -63,7 +66,7 @@ impl Known {
 
     /// The step was taken where the model expects the same, and the difference did not show.
     pub fn is_stale(&self) -> bool {
-        self.could_have.get() && self.happened.get() == 0
+        self.could_have.get() && self.happened.get() == 0 && !self.by_chance
     }
 
     fn is_about<S: Study>(&self, action: S::Action, expected: &S::Outcome) -> bool {
@@ -179,6 +182,29 @@ mod tests {
     }
 
     #[test]
+    fn who_survives_a_read_of_freed_memory_is_known() {
+        let known = KnownList::read(LIST).unwrap().of("QEMU 7.2.22", "chardev", "qemu-7.2");
+        let ok = cont(&study())[0].outcome;
+        let diverges = |expected: Outcome, observed: Outcome| {
+            Verdict::<Chardevs>::Diverges(Divergence {
+                step: 0,
+                action: Action::Cont,
+                expected,
+                observed: Ok(Observed::Outcome(observed)),
+                view: Vec::new(),
+                said: Vec::new(),
+            })
+        };
+        let mut verdicts = [diverges(Outcome::died(), ok), diverges(ok, Outcome::died())];
+        let trace: Trace<Chardevs> = vec![Step { action: Action::Cont, outcome: Outcome::died() }];
+        take_out(&known, &[trace.clone(), trace.clone()], &mut verdicts);
+        assert_eq!(verdicts[0], Verdict::Agrees);
+        assert_ne!(verdicts[1], Verdict::Agrees);
+        take_out(&known, &[trace], &mut [Verdict::Agrees]);
+        assert!(known.iter().all(|known| !known.is_stale()));
+    }
+
+    #[test]
     fn an_entry_is_for_its_system_and_versions() {
         assert_eq!(list("QEMU 7.2.22 Debian 1:7.2+dfsg").len(), 1);
         assert_eq!(list("QEMU 8.0.0").len() + list("libvirt 7.2.22").len() + list("QEMU").len(), 0);
@@ -211,7 +237,11 @@ mod tests {
         let (known, trace) = (list("QEMU 7.2.22"), cont(&study()));
         take_out(&known, std::slice::from_ref(&trace), &mut [Verdict::Inconclusive(String::new())]);
         assert!(!known[0].is_stale(), "nothing was learned");
-        take_out(&known, &[trace], &mut [Verdict::Agrees]);
+        take_out(&known, std::slice::from_ref(&trace), &mut [Verdict::Agrees]);
         assert!(known[0].is_stale());
+        let by_chance = format!("{ENTRY}\n by-chance = true");
+        let known = KnownList::read(&by_chance).unwrap().of("QEMU 7.2.22", "chardev", "qemu-7.2");
+        take_out(&known, &[trace], &mut [Verdict::Agrees]);
+        assert!(!known[0].is_stale(), "it need not happen");
     }
 }

@@ -13,7 +13,7 @@ mod read;
 mod write;
 
 use serde::{Deserialize, Serialize};
-use statusquo_model::study::{Blocked, Study};
+use statusquo_model::study::{self, Blocked, Study};
 
 pub(crate) use self::read::lines;
 pub use self::{
@@ -83,6 +83,20 @@ pub fn played<S: Study>(study: &S, actions: &[S::Action]) -> Result<Trace<S>, (u
         Ok(Step { action, outcome })
     });
     steps.collect()
+}
+
+/// What the model makes of a step that somebody else wrote: it is asked only for what this scope has.
+pub fn step_of<S: Study>(
+    study: &S,
+    alphabet: &[S::Action],
+    state: &S::State,
+    action: S::Action,
+) -> study::Step<S> {
+    if alphabet.contains(&action) {
+        study.step(state, action)
+    } else {
+        Err(Blocked("the scope has no such action"))
+    }
 }
 
 /// Traces of one design.

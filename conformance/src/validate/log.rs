@@ -57,6 +57,9 @@ pub enum LogErrorKind {
     /// It shows nothing.
     #[error("the line has none of `action`, `outcome` and `view`, so it would show nothing")]
     Nothing,
+    /// A key that is nearly one of those that are looked at.
+    #[error(transparent)]
+    UnknownKey(UnknownName),
     /// A fact that the study does not have: it could never be so.
     #[error(transparent)]
     UnknownFact(UnknownName),
@@ -71,7 +74,13 @@ struct Line {
     outcome: Option<Value>,
     #[serde(default)]
     view: BTreeMap<String, String>,
+    /// What else was logged, a time say.
+    #[serde(flatten)]
+    other: BTreeMap<String, Value>,
 }
+
+/// What of a line is looked at.
+const KEYS: [&str; 3] = ["action", "outcome", "view"];
 
 impl Event {
     /// A step explains it, and not a look.
@@ -136,7 +145,13 @@ pub fn read_log<S: Study>(study: &S, from: impl BufRead) -> Result<Vec<Event>, L
         let malformed = |why: serde_json::Error| {
             error(LogErrorKind::Malformed(TraceErrorKind::Malformed { message: why.to_string() }))
         };
-        let Line { action, outcome, view } = serde_json::from_str(&text).map_err(malformed)?;
+        let Line { action, outcome, view, other } =
+            serde_json::from_str(&text).map_err(malformed)?;
+        // One that was misspelt would say nothing, and be accepted.
+        let meant = other.keys().map(|key| catalogue::unknown("key", key, KEYS));
+        if let Some(unknown) = meant.into_iter().find(|unknown| unknown.nearest.is_some()) {
+            return Err(error(LogErrorKind::UnknownKey(unknown)));
+        }
         let event = Event { line, action, outcome, view };
         if !event.is_step() && event.view.is_empty() {
             return Err(error(LogErrorKind::Nothing));
@@ -202,6 +217,10 @@ mod tests {
         assert_eq!(
             refused("{\"view\":{\"runing\":\"yes\"}}\n"),
             "line 1: no fact is named `runing`; did you mean `running`?"
+        );
+        assert_eq!(
+            refused("{\"time\":1,\"action\":\"cont\",\"outcom\":{\"reply\":\"nothing\"}}\n"),
+            "line 1: no key is named `outcom`; did you mean `outcome`?"
         );
         assert!(refused("hello\n").starts_with("line 1: expected value"));
         assert_eq!(

@@ -3,11 +3,12 @@
 mod page;
 mod pages;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{borrow::Cow, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use statusquo_model::{
+    catalogue,
     check::{self, Fault as Wrong, Seen},
     family::{Role, Scope},
     study::Study,
@@ -109,6 +110,19 @@ struct Finding {
     ended: Option<String>,
 }
 
+impl Finding {
+    /// The command that shows it again.
+    fn again(&self, study: &str) -> String {
+        let property = quoted(self.property);
+        format!("statusquo findings {study} --scope {} --property {property}", self.scope)
+    }
+}
+
+/// One word for a shell.
+fn quoted(text: &str) -> String {
+    shlex::try_quote(text).map_or_else(|_| text.to_owned(), Cow::into_owned)
+}
+
 impl Visitor for FindingsVisitor<'_> {
     type Output = anyhow::Result<Page>;
 
@@ -132,6 +146,14 @@ impl Visitor for FindingsVisitor<'_> {
             Some(name) => vec![studies::scope::<F>(Some(name))?],
             None => F::scopes().iter().filter(|it| it.role == Role::CheckAndReplay).collect(),
         };
+        let wanted = |name: &str| asked.property.as_ref().is_none_or(|part| name.contains(part));
+        let known = scopes.iter().flat_map(|scope| F::study(design, scope).properties());
+        let known: Vec<&str> = known.map(|property| property.name).collect();
+        if let Some(part) = &asked.property
+            && !known.iter().any(|name| wanted(name))
+        {
+            return Err(catalogue::unknown("property", part, known.iter().copied()).into());
+        }
         let mut skipped = Vec::new();
         let mut violated = Vec::new();
         for scope in scopes {
@@ -154,8 +176,6 @@ impl Visitor for FindingsVisitor<'_> {
                 skipped.push(format!("scope {}: {why}", scope.name));
                 continue;
             }
-            let wanted =
-                |name: &str| asked.property.as_ref().is_none_or(|part| name.contains(part));
             let report =
                 budget::within(common, "check", |options| check::check(&study, options, wanted))?;
             for answer in report.answers {
@@ -260,5 +280,18 @@ fn put_to_the_test<S: Study>(
         Verdict::Agrees => ("confirmed", String::new()),
         Verdict::Diverges(divergence) => ("not reproduced", explain(study, trace, &divergence)),
         Verdict::Inconclusive(why) => ("not drivable here", why),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_property_is_one_word_for_a_shell() {
+        for text in ["the label agrees with the port's flags", "no \"quotes\" $are `run`", "plain"]
+        {
+            assert_eq!(shlex::split(&quoted(text)), Some(vec![text.to_owned()]));
+        }
     }
 }

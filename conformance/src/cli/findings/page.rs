@@ -46,8 +46,11 @@ impl Page {
                 _ => String::new(),
             };
             text.push_str(&format!(
-                "\n## {}\n\n{}{length}{kills}. Again: `statusquo findings {study} --scope {} --property '{}'`\n\n```text\n{}\n```\n",
-                one.property, one.class, one.scope, one.property, one.shown.text()
+                "\n## {}\n\n{}{length}{kills}. Again: `{}`\n\n```text\n{}\n```\n",
+                one.property,
+                one.class,
+                one.again(study),
+                one.shown.text()
             ));
             if let Some(ended) = &one.ended {
                 text.push_str(&format!("\nThe binary ended: {ended}.\n"));
@@ -113,10 +116,7 @@ impl Page {
                 if !one.why.is_empty() {
                     print(&one.why)?;
                 }
-                print(&format!(
-                    "  again: statusquo findings {study} --scope {} --property '{}'\n",
-                    one.scope, one.property
-                ))?;
+                print(&format!("  again: {}\n", one.again(study)))?;
             }
             let system = found.first().map_or("the binary", |one| &one.system);
             print(&format!(

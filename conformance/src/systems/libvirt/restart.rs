@@ -74,12 +74,16 @@ fn cannot(state: &State, action: Action) -> Option<&'static str> {
                 // The event that somebody waits for, or has waited for, is held until then.
                 Daemon::Busy(Next::Detach { alias: asked, next, .. }) => {
                     asked == alias
-                        && matches!(
-                            next,
-                            Detaching::Wait | Detaching::SaveAfter(_) | Detaching::Tell(_)
-                        )
+                        && match next {
+                            Detaching::Wait | Detaching::SaveAfter(_) | Detaching::Tell(Ok(_)) => {
+                                true
+                            }
+                            Detaching::Tell(Err(_)) => state.kills == 0,
+                            _ => false,
+                        }
                 }
-                Daemon::Idle => device(alias).memory.is_defined(),
+                // What the event of a life before was about, nobody can tell any more.
+                Daemon::Idle => device(alias).memory.is_defined() && state.kills == 0,
                 Daemon::Busy(_) => false,
             };
             (!can).then_some(AT_ONCE)
@@ -350,7 +354,7 @@ impl Run {
                     self.learn_alias(&executed);
                 }
                 // With nobody to answer, a failure is the end of it.
-                if seen.failed && matches!(self.doing, Doing::Event { .. }) {
+                if seen.failed && matches!(self.doing, Doing::Event) {
                     self.let_it_finish()?;
                 }
                 // A failure that ends the guest does so when libvirt hears of it.

@@ -14,6 +14,7 @@ impl Machine<'_> {
     pub(super) fn start(&mut self) {
         for device in &mut self.state.devices {
             device.memory = device.file;
+            device.listed = device.file_listed;
         }
         let next = match self.rules.recovery {
             Recovery::AskQemu => Recovering::Look,
@@ -81,6 +82,7 @@ impl Machine<'_> {
                 Some(self.clean_from(alias + 1))
             }
             Recovering::Save => {
+                self.list_devices();
                 let saved = self.save();
                 if self.rules.recovery == Recovery::RemoveVanishedOrStop && !saved {
                     return self.lose_guest();
@@ -128,6 +130,9 @@ impl Machine<'_> {
             let device = &self.state.devices[usize::from(*alias)];
             match self.rules.recovery {
                 Recovery::AskQemu => device.seen == (false, true),
+                Recovery::RemoveVanishedOrStop => {
+                    device.memory.is_defined() && device.listed && !device.seen.0
+                }
                 _ => device.memory.is_defined() && !device.seen.0,
             }
         };

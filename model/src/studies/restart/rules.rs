@@ -62,8 +62,9 @@ pub enum Tell {
 pub enum Recovery {
     /// It believes the status file.
     Believe,
-    /// Devices of the file that QEMU does not have are removed, backend included. Where a backend cannot
-    /// be removed or the file cannot be saved, the guest is stopped.
+    /// Devices of the file that QEMU had when it was saved, and does not have, are removed, backend included
+    /// (`qemuProcessUpdateDevices` compares two lists of QEMU's devices). Where a backend cannot be removed or the
+    /// file cannot be saved, the guest is stopped.
     RemoveVanishedOrStop,
     /// Devices of the file that QEMU does not have are removed, whatever QEMU says of the backend.
     RemoveVanished,
