@@ -5,13 +5,12 @@ use std::time::Instant;
 use anyhow::{Context, bail};
 use clap::Args;
 use statusquo_model::{
-    catalogue,
     check::{self, Report},
     family::{Design, Family, Scope},
     study::Study,
 };
 
-use super::{Common, Ended, Which, budget, print, print_json};
+use super::{Common, Ended, Which, budget, is_wanted, print, print_json, some_are_wanted};
 use crate::{
     report::{self, Checked},
     studies::{self, Replayable, Visitor},
@@ -50,17 +49,9 @@ impl Visitor for CheckVisitor<'_> {
             Some(name) => vec![studies::design::<F>(name)?],
             None => F::designs().iter().collect(),
         };
-        let wanted = |name: &str| check.property.as_deref().is_none_or(|part| name.contains(part));
-        let properties = F::study(designs[0], scope).properties();
-        if !properties.iter().any(|property| wanted(property.name)) {
-            let known = properties.iter().map(|property| property.name);
-            return Err(catalogue::unknown(
-                "property",
-                check.property.as_deref().unwrap_or(""),
-                known,
-            )
-            .into());
-        }
+        let part = check.property.as_deref();
+        some_are_wanted(part, &F::study(designs[0], scope).properties())?;
+        let wanted = |name: &str| is_wanted(part, name);
         let mut all = Vec::new();
         for design in designs {
             all.push(check_one::<F>(design, scope, common, wanted)?.0);

@@ -22,6 +22,11 @@ use anyhow::Context;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use tempfile::TempDir;
 
+use statusquo_model::{
+    catalogue,
+    study::{Property, Study},
+};
+
 pub use self::budget::Budgets;
 use crate::{
     report,
@@ -285,6 +290,23 @@ pub fn run(cli: Cli) -> anyhow::Result<Ended> {
             print(&String::from_utf8_lossy(&script))?;
             Ok(Ended::AsExpected)
         }
+    }
+}
+
+/// Is this property asked for by a part of its name? All are where nothing is.
+fn is_wanted(part: Option<&str>, property: &str) -> bool {
+    part.is_none_or(|part| property.contains(part))
+}
+
+/// A part of a name that is in none of these is a mistake.
+fn some_are_wanted<S: Study>(part: Option<&str>, properties: &[Property<S>]) -> anyhow::Result<()> {
+    let mut names = properties.iter().map(|property| property.name);
+    match part {
+        Some(part) if !names.any(|name| is_wanted(Some(part), name)) => {
+            let known = properties.iter().map(|property| property.name);
+            Err(catalogue::unknown("property", part, known).into())
+        }
+        _ => Ok(()),
     }
 }
 

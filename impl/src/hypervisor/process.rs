@@ -277,11 +277,16 @@ fn wait(child: &mut Child, deadline: Instant) -> io::Result<Option<ExitStatus>> 
     }
 }
 
-/// The start of a living process, from its `/proc/PID/stat`. Its name may hold anything, so count from the last `)`.
+/// The fields of a `/proc/PID/stat` after the process's name, which may hold anything but is over at the last `)`.
+pub(super) fn stat_fields(stat: &str) -> Option<Vec<&str>> {
+    Some(stat.rsplit_once(')')?.1.split_ascii_whitespace().collect())
+}
+
+/// The start of a living process, from its `/proc/PID/stat`.
 fn started(stat: &str) -> Option<u64> {
     const STATE: usize = 0;
     const START: usize = 19;
-    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_ascii_whitespace().collect();
+    let fields = stat_fields(stat)?;
     let dead = matches!(*fields.get(STATE)?, "Z" | "X" | "x");
     if dead { None } else { fields.get(START)?.parse().ok() }
 }

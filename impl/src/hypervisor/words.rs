@@ -2,6 +2,8 @@
 
 use std::{fs, path::PathBuf};
 
+use super::process::stat_fields;
+
 /// A process's command line and environment, NUL after each word, as `/proc/PID/cmdline` and `environ` show them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Words {
@@ -42,11 +44,11 @@ struct Program {
 }
 
 impl Program {
-    /// By `/proc/PID/stat`, if all of it is there. A name may hold anything, so count from the last `)`.
+    /// By `/proc/PID/stat`, if all of it is there.
     fn of(stat: &str) -> Option<Program> {
         const START_CODE: usize = 23;
         const ARG_START: usize = 45;
-        let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_ascii_whitespace().collect();
+        let fields = stat_fields(stat)?;
         let number = |at: usize| fields.get(at)?.parse().ok();
         let program = Program { code: number(START_CODE)?, words: number(ARG_START)? };
         (program.code != 0).then_some(program)

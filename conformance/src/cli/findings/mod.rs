@@ -8,7 +8,6 @@ use std::{borrow::Cow, path::PathBuf, sync::Arc, time::Duration};
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use statusquo_model::{
-    catalogue,
     check::{self, Fault as Wrong, Seen},
     family::{Role, Scope},
     study::Study,
@@ -17,8 +16,9 @@ use statusquo_model::{
 
 use self::page::Page;
 use super::{
-    Common, Ended, Missing, budget,
+    Common, Ended, Missing, budget, is_wanted,
     search::{Kept, lines},
+    some_are_wanted,
 };
 use crate::{
     replay::{Factory, Verdict, explain, replay_one},
@@ -146,14 +146,10 @@ impl Visitor for FindingsVisitor<'_> {
             Some(name) => vec![studies::scope::<F>(Some(name))?],
             None => F::scopes().iter().filter(|it| it.role == Role::CheckAndReplay).collect(),
         };
-        let wanted = |name: &str| asked.property.as_ref().is_none_or(|part| name.contains(part));
-        let known = scopes.iter().flat_map(|scope| F::study(design, scope).properties());
-        let known: Vec<&str> = known.map(|property| property.name).collect();
-        if let Some(part) = &asked.property
-            && !known.iter().any(|name| wanted(name))
-        {
-            return Err(catalogue::unknown("property", part, known.iter().copied()).into());
-        }
+        let part = asked.property.as_deref();
+        // They are the same at each scope.
+        some_are_wanted(part, &F::study(design, &F::scopes()[0]).properties())?;
+        let wanted = |name: &str| is_wanted(part, name);
         let mut skipped = Vec::new();
         let mut violated = Vec::new();
         for scope in scopes {

@@ -190,7 +190,6 @@ impl Machine<'_> {
             device.memory = Record::Absent;
             device.deleted = false;
             device.seen = (false, false);
-            device.listed = false;
             if unanswered == Some(alias) {
                 device.told = Told::Unknown;
             }
@@ -319,7 +318,6 @@ impl Machine<'_> {
                 Attaching::Tell(Err(why))
             }
             Attaching::SaveAfter => {
-                self.list_devices();
                 self.save();
                 if !self.saves_first() {
                     return self.rest();
@@ -428,7 +426,6 @@ impl Machine<'_> {
                 }
             }
             Detaching::SaveAfter(gone) => {
-                self.list_devices();
                 self.save();
                 // Whoever has told it already and owes nobody a reply is done.
                 let owes = self.saves_first() && (asked || rules.tell != Tell::AtOnce);
@@ -471,30 +468,20 @@ impl Machine<'_> {
 
     /// Saves what memory says, or leaves the file as it is and says that it failed.
     pub(super) fn save(&mut self) -> bool {
-        let listed = self.state.devices.map(|device| device.listed);
-        // Before the next save QEMU is asked again.
-        self.state.devices.iter_mut().for_each(|device| device.listed = false);
         if self.state.disk_full {
             self.state.dirty = self.rules.saves_again;
             self.outcome.failed = true;
             return false;
         }
         let rules = self.rules;
-        for (device, listed) in self.state.devices.iter_mut().zip(listed) {
+        // QEMU has just been asked for its devices (`qemuDomainUpdateDeviceList`).
+        let keeps_list = rules.recovery == Recovery::RemoveVanishedOrStop;
+        for device in &mut self.state.devices {
             device.file = rules.saved(device.memory);
-            device.file_listed = listed && device.file.is_defined();
+            device.listed = keeps_list && device.frontend && device.file.is_defined();
         }
         self.state.dirty = false;
         true
-    }
-
-    /// Asks QEMU for its devices, if the design keeps a list of them (`qemuDomainUpdateDeviceList`).
-    pub(super) fn list_devices(&mut self) {
-        if self.rules.recovery == Recovery::RemoveVanishedOrStop {
-            for device in &mut self.state.devices {
-                device.listed = device.frontend;
-            }
-        }
     }
 
     /// A backend that something uses is not removed, nor one that is not there.

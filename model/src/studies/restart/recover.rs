@@ -14,7 +14,6 @@ impl Machine<'_> {
     pub(super) fn start(&mut self) {
         for device in &mut self.state.devices {
             device.memory = device.file;
-            device.listed = device.file_listed;
         }
         let next = match self.rules.recovery {
             Recovery::AskQemu => Recovering::Look,
@@ -82,7 +81,6 @@ impl Machine<'_> {
                 Some(self.clean_from(alias + 1))
             }
             Recovering::Save => {
-                self.list_devices();
                 let saved = self.save();
                 if self.rules.recovery == Recovery::RemoveVanishedOrStop && !saved {
                     return self.lose_guest();

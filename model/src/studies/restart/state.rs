@@ -61,11 +61,8 @@ pub struct Device {
     pub deleted: bool,
     /// The daemon's latest knowledge of QEMU: frontend and backend.
     pub seen: (bool, bool),
-    /// It is on the daemon's list of QEMU's devices, where it keeps one: while it recovers the one of the file, and
-    /// for a save the one that it has just asked for.
+    /// It is on the list of QEMU's devices in the status file, where the design keeps one: asked for before each save.
     pub listed: bool,
-    /// It is on that list as the status file has it.
-    pub file_listed: bool,
 }
 
 /// What the daemon is about.
